@@ -1,0 +1,46 @@
+# Thin targets; every one is a line you could type yourself.
+RELEASE ?= 24.08
+FLAGS   ?=
+PYTHON  ?= python3
+VENV    := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help image test test-unit lint render lock check clean
+
+help: ## show this help
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+image: ## build and prove an image: make image RELEASE=24.10 FLAGS=--enable-gpu
+	./build.py --upstream-container-version=$(RELEASE) $(FLAGS)
+
+test: lint check test-unit ## everything: lint, unit tests, build the image, smoke-test it
+	./build.py --upstream-container-version=$(RELEASE) --no-smoke $(FLAGS)
+	$(VENV)/python -m pytest tests/image -v
+
+test-unit: venv ## unit tests only: no engine, no network, seconds
+	$(VENV)/python -m pytest tests/unit
+
+lint: venv ## ruff and mypy
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+
+check: venv ## generated files are what versions.yaml and templates/ say
+	./build.py render --check
+	./build.py lock --check
+
+render: venv ## write dockerfiles/ from versions.yaml and templates/
+	./build.py render
+
+lock: venv ## resolve all requirement locks anew
+	./build.py lock
+	$(VENV)/uv pip compile requirements.in --universal --python-version 3.10 --generate-hashes \
+	  --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file requirements.txt
+
+clean: ## remove what builds leave in the checkout (images stay)
+	rm -rf build .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+.PHONY: venv
+venv:
+	@$(PYTHON) -m tritonbuild.bootstrap

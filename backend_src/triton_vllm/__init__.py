@@ -1,0 +1,1 @@
+"""Serve a vLLM engine through Triton's Python backend."""

@@ -1,0 +1,47 @@
+"""The tensors that every model of this backend takes and gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+INPUTS: list[dict[str, Any]] = [
+    {"name": "text_input", "data_type": "TYPE_STRING", "dims": [1]},
+    {"name": "image", "data_type": "TYPE_STRING", "dims": [-1], "optional": True},
+    {"name": "stream", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
+    {"name": "sampling_parameters", "data_type": "TYPE_STRING", "dims": [1], "optional": True},
+    {"name": "exclude_input_in_output", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
+    {"name": "return_finish_reason", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
+    {"name": "return_cumulative_logprob", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
+    {"name": "return_logprobs", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
+    {"name": "return_num_input_tokens", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
+    {"name": "return_num_output_tokens", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
+    {"name": "embedding_request", "data_type": "TYPE_STRING", "dims": [1], "optional": True},
+]
+
+OUTPUTS: list[dict[str, Any]] = [
+    {"name": "text_output", "data_type": "TYPE_STRING", "dims": [-1]},
+    {"name": "finish_reason", "data_type": "TYPE_STRING", "dims": [-1]},
+    {"name": "cumulative_logprob", "data_type": "TYPE_FP32", "dims": [-1]},
+    {"name": "logprobs", "data_type": "TYPE_STRING", "dims": [-1]},
+    {"name": "num_input_tokens", "data_type": "TYPE_UINT32", "dims": [1]},
+    {"name": "num_output_tokens", "data_type": "TYPE_UINT32", "dims": [-1]},
+]
+
+FLAGS = tuple(entry["name"] for entry in INPUTS if entry["data_type"] == "TYPE_BOOL")
+
+
+def complete_config(config: Any) -> Any:
+    """Add to a `pb_utils.ModelConfig` the tensors and policies that it does not name itself."""
+    named = config.as_dict()
+    inputs = {entry["name"] for entry in named["input"]}
+    outputs = {entry["name"] for entry in named["output"]}
+    for entry in INPUTS:
+        if entry["name"] not in inputs:
+            config.add_input(entry)
+    for entry in OUTPUTS:
+        if entry["name"] not in outputs:
+            config.add_output(entry)
+    # Requests go to the engine one by one, and the engine batches them itself.
+    config.set_max_batch_size(0)
+    config.set_model_transaction_policy({"decoupled": True})
+    return config

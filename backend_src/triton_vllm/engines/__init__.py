@@ -1,0 +1,1 @@
+"""vLLM's engines behind one interface, an adapter per generation."""

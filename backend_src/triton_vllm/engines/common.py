@@ -1,0 +1,135 @@
+"""What the adapters share: vLLM's classes by their stable names, and its errors in ours."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from triton_vllm.errors import (
+    BackendError,
+    EngineUnavailable,
+    RequestError,
+    did_you_mean,
+    one_line,
+)
+from triton_vllm.fields import Field, read_fields
+from triton_vllm.sampling import Sampling
+
+# Fields of SamplingParams that are the engine's business, or that no JSON can carry.
+HIDDEN_FIELDS = frozenset(
+    {"output_kind", "output_text_buffer_length", "skip_clone", "flat_logprobs", "logits_processors"}
+)
+DEAD = frozenset({"EngineDeadError", "AsyncEngineDeadError", "MQEngineDeadError"})
+BUSY = frozenset({"GracefulHTTPError"})
+CLIENT = frozenset({"VLLMClientError", "ValueError", "TypeError", "OverflowError", "LookupError"})
+GENERATING = "Error generating stream: "
+
+
+def keywords_of(function: Any) -> frozenset[str]:
+    """Return the names of the parameters that a function takes."""
+    return frozenset(inspect.signature(function).parameters)
+
+
+def only(keywords: frozenset[str], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep the arguments that the function takes and that have a value."""
+    return {name: value for name, value in arguments.items() if name in keywords and value is not None}
+
+
+def describe(error: BaseException) -> str:
+    """Return the engine's error as one line, without the engine's repetition of its parameter."""
+    if type(error).__name__ == "VLLMValidationError" and error.args:
+        return " ".join(str(error.args[0]).split())
+    if type(error).__name__ == "EngineGenerateError" and error.__cause__ is not None:
+        return describe(error.__cause__)
+    return one_line(error)
+
+
+def translate(error: BaseException) -> BackendError:
+    """Turn what vLLM raised for a request into one of our errors."""
+    if isinstance(error, BackendError):
+        return error
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if names & DEAD:
+        msg = "the vLLM engine died; see the server's log"
+        return EngineUnavailable(msg)
+    if names & BUSY:
+        return EngineUnavailable(GENERATING + describe(error))
+    cause = error.__cause__
+    if "EngineGenerateError" in names and cause is not None:
+        return translate(cause)
+    if names & CLIENT:
+        return RequestError(GENERATING + describe(error))
+    return BackendError(GENERATING + f"{type(error).__name__}: {describe(error)}")
+
+
+class Params:
+    """Builds SamplingParams of whichever vLLM is installed."""
+
+    def __init__(self) -> None:
+        from vllm import sampling_params
+
+        self._module = sampling_params
+        self._params_class = sampling_params.SamplingParams
+        self._all_fields = read_fields(self._params_class, frozenset())
+        self._kinds = getattr(sampling_params, "RequestOutputKind", None)
+        if "output_kind" not in self._all_fields:
+            self._kinds = None
+        self.fields: dict[str, Field] = {
+            name: field for name, field in self._all_fields.items() if name not in HIDDEN_FIELDS
+        }
+
+    @property
+    def has_output_kind(self) -> bool:
+        return self._kinds is not None
+
+    def make(self, sampling: Sampling, stream: bool, logprobs: bool) -> Any:
+        """Build them. Raises RequestError for a value that vLLM refuses."""
+        values = dict(sampling.values)
+        if sampling.structured is not None:
+            values.update(self._structured(sampling.structured))
+        if logprobs and values.get("logprobs") is None:
+            values["logprobs"] = 0
+        if self._kinds is not None:
+            values["output_kind"] = self._kinds.DELTA if stream else self._kinds.FINAL_ONLY
+        try:
+            return self._params_class(**values)
+        except Exception as error:
+            raise RequestError(describe(error)) from None
+
+    def _structured(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        for field, class_name in (
+            ("structured_outputs", "StructuredOutputsParams"),
+            ("guided_decoding", "GuidedDecodingParams"),
+        ):
+            params_class = getattr(self._module, class_name, None)
+            if field in self._all_fields and params_class is not None:
+                known = [name for name in keywords_of(params_class) if not name.startswith("_")]
+                for key in given:
+                    if key not in known:
+                        msg = f'parameter "{field}": unknown key "{key}"{did_you_mean(key, known)}'
+                        raise RequestError(msg)
+                try:
+                    return {field: params_class(**given)}
+                except Exception as error:
+                    msg = f'parameter "{field}": {describe(error)}'
+                    raise RequestError(msg) from None
+        msg = "structured outputs are not available in this vLLM"
+        raise RequestError(msg)
+
+
+def make_prompt(text: str, images: Sequence[Any]) -> Any:
+    """Build a prompt for `generate`: the text itself, or the text with its images."""
+    if not images:
+        return text
+    many: list[Any] = list(images)
+    return {"prompt": text, "multi_modal_data": {"image": many if len(many) > 1 else many[0]}}
+
+
+def make_lora(lora: Any | None) -> Any:
+    """Build vLLM's LoRARequest, whose first three arguments never changed their order."""
+    if lora is None:
+        return None
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest(lora.name, lora.number, lora.path)

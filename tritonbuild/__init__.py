@@ -1,0 +1,1 @@
+"""Build driver for container images of Triton Inference Server with vLLM."""

@@ -1,0 +1,75 @@
+"""What the engine's API does: images, containers, tags. Building needs BuildKit, see buildkit.py."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound
+from docker.models.images import Image
+
+from tritonbuild.errors import CommandFailed, ToolMissing
+
+
+def connect() -> docker.DockerClient:
+    """Return a client of the engine that DOCKER_HOST or the default socket names."""
+    try:
+        client = docker.from_env(timeout=600)
+        client.ping()
+    except DockerException as error:
+        message = f"no container engine answers: {_first_line(error)}"
+        raise ToolMissing(message, hint="start Docker, or set DOCKER_HOST to one that runs") from error
+    return client
+
+
+def find_image(client: docker.DockerClient, reference: str) -> Image | None:
+    """Return a local image, or None when the engine has none of that name."""
+    try:
+        return client.images.get(reference)
+    except ImageNotFound:
+        return None
+
+
+def pull_image(client: docker.DockerClient, reference: str) -> str | None:
+    """Pull an image; return None, or the engine's reason in one line when it cannot."""
+    try:
+        client.images.pull(reference)
+    except (APIError, DockerException) as error:
+        return _first_line(error)
+    return None
+
+
+def import_image(
+    client: docker.DockerClient, archive: Path, *, name: str, tag: str, changes: Sequence[str]
+) -> None:
+    """Make an image of a root file system in a tar file."""
+    client.api.import_image_from_file(str(archive), repository=name, tag=tag, changes=list(changes))
+
+
+def run_python(client: docker.DockerClient, image: str, script: str) -> str:
+    """Run a Python script in a fresh container without network; return what it printed."""
+    try:
+        output: bytes = client.containers.run(
+            image, [script], entrypoint=["python3", "-c"], remove=True, network_mode="none", stderr=False
+        )
+    except docker.errors.ContainerError as error:
+        stderr = error.stderr or b""
+        text = stderr if isinstance(stderr, str) else stderr.decode(errors="replace")
+        tail = text.splitlines()[-20:]
+        message = f"a script in {image} ended with code {error.exit_status}"
+        raise CommandFailed(message, tail=tail) from error
+    return output.decode()
+
+
+def image_facts(image: Image) -> dict[str, Any]:
+    """Return id, size (bytes, uncompressed) and creation time as the engine tells them."""
+    attributes: dict[str, Any] = image.attrs
+    return {"id": attributes["Id"], "size": attributes["Size"], "created": attributes["Created"]}
+
+
+def _first_line(error: Exception) -> str:
+    text = getattr(error, "explanation", None) or str(error)
+    return io.StringIO(str(text)).readline().strip() or type(error).__name__

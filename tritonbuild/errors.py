@@ -1,0 +1,92 @@
+"""Every failure the driver reports on purpose, each class with its own exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class BuildError(Exception):
+    """A failure with a one-line message and, where there is one, a one-line remedy."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(BuildError):
+    """The command line asks for something malformed or unknown."""
+
+    exit_code = 2
+
+
+class MatrixError(BuildError):
+    """versions.yaml is malformed or contradicts itself."""
+
+    exit_code = 3
+
+
+class NothingSelected(BuildError):
+    """No row of the matrix matches what was asked for."""
+
+    exit_code = 4
+
+
+class UnsupportedFeature(BuildError):
+    """The chosen server or row cannot do what a flag asks for."""
+
+    exit_code = 5
+
+
+class StaleError(BuildError):
+    """A generated file no longer matches what it is generated from."""
+
+    exit_code = 6
+
+
+class ToolMissing(BuildError):
+    """A program or service that the step needs is absent or too old."""
+
+    exit_code = 7
+
+
+class CommandFailed(BuildError):
+    """An external program ended with an error."""
+
+    exit_code = 8
+
+    def __init__(self, message: str, *, tail: Sequence[str] = (), hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.tail = tuple(tail)
+
+
+class DownloadFailed(BuildError):
+    """A file could not be fetched or is not the file that was pinned."""
+
+    exit_code = 9
+
+
+class ImageRejected(BuildError):
+    """The built image differs from what its row promises."""
+
+    exit_code = 10
+
+
+class SmokeFailed(BuildError):
+    """The built image failed its smoke tests."""
+
+    exit_code = 11
+
+
+class OverBudget(BuildError):
+    """The built image is larger than its row allows."""
+
+    exit_code = 12
+
+
+class Busy(BuildError):
+    """Another process is building the same row."""
+
+    exit_code = 13

@@ -1,0 +1,176 @@
+"""The embedded default: an engine and a base image where a bare Debian machine has neither.
+
+Never silent: every installation is announced before it happens.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+
+from tritonbuild.console import Step
+from tritonbuild.engine import connect, find_image, import_image, pull_image
+from tritonbuild.errors import ToolMissing
+from tritonbuild.matrix import Base
+from tritonbuild.paths import BUILD
+from tritonbuild.process import run
+
+_ENGINE_LOG = BUILD / "dockerd.log"
+_START_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseImage:
+    """The image that a build really starts from."""
+
+    reference: str
+    image_id: str
+    origin: str
+
+
+def _is_debian() -> bool:
+    path = Path("/etc/os-release")
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    words = " ".join(line for line in text.splitlines() if line.startswith(("ID=", "ID_LIKE=")))
+    return "debian" in words or "ubuntu" in words
+
+
+def can_install() -> bool:
+    """Tell whether Debian packages can be installed here: root on Debian or Ubuntu."""
+    return os.geteuid() == 0 and _is_debian() and shutil.which("apt-get") is not None
+
+
+def _apt_install(packages: list[str], step: Step) -> None:
+    step.milestone(f"installing {', '.join(packages)} with apt-get")
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    run(["apt-get", "update", "-qq"], on_line=step.note, env=env)
+    run(
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+        on_line=step.note,
+        env=env,
+    )
+
+
+def ensure_engine(step: Step) -> docker.DockerClient:
+    """Return a client of a running engine; install and start Debian's where that is possible."""
+    try:
+        return connect()
+    except ToolMissing as error:
+        if os.environ.get("DOCKER_HOST"):
+            message = f"DOCKER_HOST is set, but {error.message}"
+            raise ToolMissing(message, hint="correct DOCKER_HOST, or unset it") from error
+        if not can_install():
+            raise ToolMissing(
+                error.message,
+                hint="install Docker Engine 20.10 or newer and start it, then run this again"
+                " (as root on Debian or Ubuntu this step would do it for you)",
+            ) from error
+    if shutil.which("dockerd") is None:
+        step.milestone("no container engine here, so Debian's docker.io is installed")
+        _apt_install(["docker.io"], step)
+    return _start_engine(step)
+
+
+def _start_engine(step: Step) -> docker.DockerClient:
+    if Path("/run/systemd/system").is_dir():
+        step.milestone("starting the engine with systemctl")
+        run(["systemctl", "start", "docker"], on_line=step.note)
+    else:
+        step.milestone(f"starting dockerd, its log is {_ENGINE_LOG.relative_to(BUILD.parent)}")
+        _ENGINE_LOG.parent.mkdir(parents=True, exist_ok=True)
+        with _ENGINE_LOG.open("ab") as log:
+            # A session of its own: the engine outlives this process and its terminal.
+            daemon = subprocess.Popen(
+                ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            return connect()
+        except ToolMissing as error:
+            if time.monotonic() > deadline:
+                message = f"the engine did not answer within {_START_SECONDS} s"
+                raise ToolMissing(message, hint=f"read {_ENGINE_LOG} or `journalctl -u docker`") from error
+            if not Path("/run/systemd/system").is_dir() and daemon.poll() is not None:
+                message = f"dockerd ended at once with code {daemon.returncode}"
+                raise ToolMissing(message, hint=f"read the end of {_ENGINE_LOG}") from error
+            time.sleep(0.3)
+
+
+def ensure_base(
+    client: docker.DockerClient,
+    base: Base,
+    step: Step,
+    *,
+    override: str | None,
+    allow_pull: bool,
+    force_pull: bool,
+) -> BaseImage:
+    """Return the base image to build from: local, else pulled, else made with mmdebstrap."""
+    wanted = override or base.pinned_ref
+    made = f"tritonbuild-base:{base.suite}" if base.suite else None
+    image = None if force_pull else find_image(client, wanted)
+    if image:
+        return BaseImage(reference=wanted, image_id=str(image.id), origin=wanted)
+    if made and not force_pull and not override:
+        image = find_image(client, made)
+        if image:
+            step.note(f"{wanted} is not here; {made}, made earlier, is used")
+            return BaseImage(reference=made, image_id=str(image.id), origin=f"mmdebstrap {base.suite}")
+    reason: str | None = "pulling is switched off by --no-container-pull"
+    if allow_pull:
+        step.note(f"pulling {wanted}")
+        reason = pull_image(client, wanted)
+        image = find_image(client, wanted)
+        if image:
+            return BaseImage(reference=wanted, image_id=str(image.id), origin=wanted)
+    if override or made is None:
+        message = f"base image {wanted} cannot be had: {reason}"
+        raise ToolMissing(message, hint="name a base image you can pull: --image base,REF")
+    step.milestone(f"{base.ref} cannot be pulled ({reason})")
+    _make_base(client, base, made, step, reason=message_for(wanted, reason))
+    image = find_image(client, made)
+    assert image is not None  # noqa: S101  (it was just imported)
+    return BaseImage(reference=made, image_id=str(image.id), origin=f"mmdebstrap {base.suite}")
+
+
+def message_for(wanted: str, reason: str | None) -> str:
+    return f"base image {wanted} cannot be pulled ({reason})"
+
+
+def _make_base(client: docker.DockerClient, base: Base, name: str, step: Step, *, reason: str) -> None:
+    if shutil.which("mmdebstrap") is None:
+        if not can_install():
+            raise ToolMissing(reason, hint="install mmdebstrap, or name a base image: --image base,REF")
+        _apt_install(["mmdebstrap", "debian-archive-keyring"], step)
+    step.milestone(f"making {name} with mmdebstrap instead")
+    date = base.date.strftime("%s") if base.date else "0"
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "base.tar"
+        run(
+            [
+                "mmdebstrap",
+                "--variant=minbase",
+                "--include=ca-certificates",
+                # What Debian's own slim images leave out as well.
+                "--dpkgopt=path-exclude=/usr/share/man/*",
+                "--dpkgopt=path-exclude=/usr/share/locale/*",
+                "--dpkgopt=path-exclude=/usr/share/doc/*",
+                "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+                str(base.suite),
+                str(archive),
+            ],
+            on_line=step.note,
+            env={"SOURCE_DATE_EPOCH": date},
+            what="mmdebstrap",
+            hint="mmdebstrap needs a Debian mirror and root, or unprivileged user namespaces",
+        )
+        repository, _, tag = name.partition(":")
+        import_image(client, archive, name=repository, tag=tag, changes=['CMD ["bash"]'])

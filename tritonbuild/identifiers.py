@@ -1,0 +1,66 @@
+"""Names of releases and rows: ``24.08`` and ``24.08-cpu-pypi``."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tritonbuild.errors import NothingSelected, UsageError
+
+VARIANTS = ("cpu", "cuda")
+SOURCES = ("pypi", "ngc", "source")
+
+_RELEASE = re.compile(r"2\d\.(0[1-9]|1[0-2])")
+
+
+@dataclass(frozen=True, order=True)
+class BuildId:
+    """One row of the matrix: release x variant x server source."""
+
+    release: str
+    variant: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.release}-{self.variant}-{self.source}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that ``word`` was most likely meant to be, if any is close."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return matches[0] if matches else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest known word, or all of them."""
+    choices = sorted(known)
+    match = nearest(word, choices)
+    listing = ", ".join(choices)
+    return f"did you mean {match!r}? known: {listing}" if match else f"known: {listing}"
+
+
+def check_release(value: str, *, flag: str, known: Iterable[str]) -> str:
+    """Return ``value`` when it names a release of the matrix; raise UsageError otherwise."""
+    choices = sorted(known)
+    if not _RELEASE.fullmatch(value):
+        message = f"{flag}: {value!r} is not a release of the form YY.MM"
+        padded = re.fullmatch(r"(2\d)\.([1-9])", value)
+        guess = f"{padded[1]}.0{padded[2]}" if padded else choices[0]
+        raise UsageError(message, hint=f"write it as two digits, a dot, two digits: {guess}")
+    if value not in choices:
+        message = f"{flag}: release {value} is not in versions.yaml"
+        raise UsageError(message, hint=f"known releases: {', '.join(choices)}")
+    return value
+
+
+def select(pattern: str, known: Iterable[BuildId]) -> list[BuildId]:
+    """Return the rows whose id matches a shell-style ``pattern``, in order."""
+    rows = sorted(known)
+    chosen = [row for row in rows if fnmatch.fnmatchcase(str(row), pattern)]
+    if not chosen:
+        message = f"no row of versions.yaml matches {pattern!r}"
+        raise NothingSelected(message, hint=did_you_mean(pattern, map(str, rows)))
+    return chosen

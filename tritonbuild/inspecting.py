@@ -1,0 +1,71 @@
+"""What a built image really holds, compared with what its row promises."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import docker
+
+from tritonbuild.engine import run_python
+from tritonbuild.errors import ImageRejected, OverBudget
+from tritonbuild.paths import IMAGE_FILES
+from tritonbuild.spec import BuildSpec
+
+Facts = dict[str, Any]
+
+
+def read_facts(client: docker.DockerClient, image: str) -> Facts:
+    """Return the facts that ``image/inspect_image.py`` prints inside the image."""
+    script = (IMAGE_FILES / "inspect_image.py").read_text(encoding="utf-8")
+    facts: Facts = json.loads(run_python(client, image, script))
+    return facts
+
+
+def _locked(spec: BuildSpec) -> dict[str, str]:
+    text = (spec.folder / "requirements.lock").read_text(encoding="utf-8")
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", text, flags=re.MULTILINE)
+    return {name.lower(): version for name, version in pins}
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def find_differences(spec: BuildSpec, facts: Facts) -> list[str]:
+    """Return one line for each thing in the image that its row does not promise."""
+    problems = []
+    if facts["python"] != spec.base.python:
+        problems.append(f"Python is {facts['python']}, the row says {spec.base.python}")
+    installed = {_normal(name): version for name, version in facts["packages"].items()}
+    for name, version in _locked(spec).items():
+        found = installed.get(_normal(name))
+        if found != version:
+            problems.append(f"{name} is {found or 'missing'}, the lock says {version}")
+    declared = spec.server.features.model_dump(mode="json")
+    for kind, values in facts["features"].items():
+        if sorted(declared[kind]) != values:
+            problems.append(
+                f"the server's {kind} are {', '.join(values)}; versions.yaml says {', '.join(declared[kind])}"
+            )
+    if facts["uid"] == 0:
+        problems.append("the image runs as root")
+    if not spec.is_cuda and facts["compilers"]:
+        problems.append(f"compilers are left inside: {', '.join(facts['compilers'])}")
+    return problems
+
+
+def check_facts(spec: BuildSpec, facts: Facts) -> None:
+    """Raise ImageRejected when the image is not what its row promises."""
+    problems = find_differences(spec, facts)
+    if problems:
+        message = "\n".join(f"{spec.row}: {problem}" for problem in problems)
+        raise ImageRejected(message, hint="correct versions.yaml or the template that let this in")
+
+
+def check_size(spec: BuildSpec, size: int) -> None:
+    """Raise OverBudget when the image is larger than its row allows; ``size`` in bytes."""
+    if size > spec.size_budget_mb * 1_000_000:
+        message = f"{spec.row}: the image has {size / 1e6:.0f} MB, its budget is {spec.size_budget_mb} MB"
+        raise OverBudget(message, hint="see the ten largest parts above, or raise defaults.size_budget_mb")

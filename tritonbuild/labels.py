@@ -1,0 +1,71 @@
+"""Labels of an image and its machine-readable description, /opt/tritonserver/image.json."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tritonbuild.spec import BuildSpec
+
+PREFIX = "io.tritonbuild"
+REVISION = "org.opencontainers.image.revision"
+
+
+def static_labels(spec: BuildSpec) -> dict[str, str]:
+    """Return the labels that follow from the row alone; they stand in the Dockerfile."""
+    labels = {
+        "com.nvidia.tritonserver.version": spec.triton,
+        f"{PREFIX}.row": str(spec.row),
+        f"{PREFIX}.torch": spec.engine.torch,
+        f"{PREFIX}.triton": spec.triton,
+        f"{PREFIX}.vllm": spec.vllm,
+        "org.opencontainers.image.base.name": spec.base.ref,
+        "org.opencontainers.image.description": f"Triton Inference Server {spec.triton} with vLLM {spec.vllm}",
+        "org.opencontainers.image.licenses": "Apache-2.0 AND BSD-3-Clause",
+        "org.opencontainers.image.title": "Triton Inference Server with vLLM",
+        "org.opencontainers.image.version": spec.row.release,
+    }
+    if spec.engine.cuda:
+        labels[f"{PREFIX}.cuda"] = spec.engine.cuda
+    if spec.engine.driver_min:
+        labels[f"{PREFIX}.driver-min"] = spec.engine.driver_min
+    return labels
+
+
+def describe_image(spec: BuildSpec, *, lock_sha256: str, revision: str, base: str, model: str | None) -> str:
+    """Return the text of image.json: every pin that went into the image.
+
+    Source of each value: the row, except ``lock_sha256`` (hex, of requirements.lock), ``revision``
+    (git commit), ``base`` (the image the build really started from) and ``model`` (name of the
+    baked model).
+    """
+    pins: dict[str, Any] = {
+        "schema": 1,
+        "row": str(spec.row),
+        "release": spec.row.release,
+        "variant": spec.row.variant,
+        "source": spec.row.source,
+        "revision": revision,
+        "base": base,
+        "python": spec.base.python,
+        "triton": {
+            "version": spec.triton,
+            "from": spec.server.requirement or spec.server.pinned_ref,
+            "sha256": spec.server.sha256,
+            "features": spec.server.features.model_dump(mode="json"),
+        },
+        "vllm": {
+            "package": spec.engine.package,
+            "version": spec.vllm,
+            "torch": spec.engine.torch,
+            "cuda": spec.engine.cuda,
+            "driver_min": spec.engine.driver_min,
+            "compute_capability_min": spec.engine.compute_capability_min,
+        },
+        "lock": {"sha256": lock_sha256, "cutoff": spec.engine.cutoff.isoformat()},
+        "overrides": [o.model_dump(mode="json") for o in spec.engine.overrides],
+        "excludes": [e.model_dump(mode="json") for e in spec.engine.excludes],
+        "conflicts": [c.model_dump(mode="json") for c in spec.conflicts],
+        "model": model,
+    }
+    return json.dumps(pins, indent=2, sort_keys=True) + "\n"

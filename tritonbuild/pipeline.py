@@ -1,0 +1,212 @@
+"""The stages of a build in their order; only this module knows it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+from docker.errors import ImageNotFound
+
+from tritonbuild import buildkit, inspecting, smoke
+from tritonbuild.console import Console
+from tritonbuild.context import BakedFolder, stage_context
+from tritonbuild.engine import image_facts
+from tritonbuild.errors import Busy, UsageError
+from tritonbuild.files import sha256_file
+from tritonbuild.host import BaseImage, ensure_base, ensure_engine
+from tritonbuild.labels import PREFIX, REVISION, describe_image
+from tritonbuild.locking import LOCK, check_lock
+from tritonbuild.records import read_record, row_folder, update_record
+from tritonbuild.rendering import ModelFrom, check_rendered, render_dockerfile
+from tritonbuild.revision import read_revision
+from tritonbuild.secrets import collect_secrets
+from tritonbuild.smoke import SmokeResult
+from tritonbuild.spec import BuildSpec
+from tritonbuild.tags import image_reference
+from tritonbuild.wheels import locate_wheels, wheel_folders
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildOptions:
+    """How to build; none of it changes what the row promises."""
+
+    build_dir: Path | None = None
+    wheelhouses: Sequence[Path] = ()
+    baked: BakedFolder | None = None
+    ca_cert: Path | None = None
+    build_secrets: Mapping[str, Path] | None = None
+    base_override: str | None = None
+    tags: Sequence[str] = ()
+    allow_pull: bool = True
+    force_pull: bool = False
+    no_cache: bool = False
+    smoke: bool = True
+    force_smoke: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildResult:
+    """A built, inspected and (unless switched off) proven image."""
+
+    spec: BuildSpec
+    tags: tuple[str, ...]
+    image_id: str
+    size: int
+    facts: inspecting.Facts
+    base: BaseImage
+    smoke: SmokeResult | None
+    smoke_reused: bool
+    seconds: Mapping[str, float]
+    log: Path
+
+
+def model_source(spec: BuildSpec, baked: BakedFolder | None) -> ModelFrom:
+    """Return where the baked model of an image comes from."""
+    if baked:
+        return "folder"
+    return "package" if spec.model else "none"
+
+
+def build_row(spec: BuildSpec, options: BuildOptions, console: Console) -> BuildResult:
+    """Take one row through every stage; each can be interrupted and run again."""
+    folder = row_folder(spec.row, options.build_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        message = f"{spec.row} is being built by another process"
+        raise Busy(message, hint="wait for it, or give this build its own --build-dir") from error
+    log = folder / "build.log"
+    try:
+        with log.open("w", encoding="utf-8") as stream:
+            console.log_stream = stream
+            return _build_locked(spec, options, console, folder, log)
+    finally:
+        console.log_stream = None
+        lock.release()
+
+
+def _build_locked(
+    spec: BuildSpec, options: BuildOptions, console: Console, folder: Path, log: Path
+) -> BuildResult:
+    with console.step("check", f"{spec.row}: check Dockerfile and lock"):
+        check_rendered([spec])
+        check_lock(spec)
+
+    with console.step("engine", f"{spec.row}: engine and base image") as step:
+        client = ensure_engine(step)
+        builder = buildkit.find_builder()
+        base = ensure_base(
+            client,
+            spec.base,
+            step,
+            override=options.base_override,
+            allow_pull=options.allow_pull,
+            force_pull=options.force_pull,
+        )
+        step.outcome = f"base is {base.origin}"
+
+    with console.step("context", f"{spec.row}: gather wheels, backend and samples") as step:
+        wheels = locate_wheels(spec.engine.wheels, wheel_folders(options.wheelhouses), step)
+        model = options.baked.name if options.baked else (spec.model.name if spec.model else None)
+        revision = read_revision()
+        stage_context(
+            folder / "context",
+            spec,
+            dockerfile=render_dockerfile(spec, model_from=model_source(spec, options.baked)),
+            image_json=describe_image(
+                spec,
+                lock_sha256=sha256_file(spec.folder / LOCK),
+                revision=revision,
+                base=base.origin,
+                model=model,
+            ),
+            wheels=wheels,
+            baked=options.baked,
+        )
+
+    tags = tuple(options.tags) or (image_reference(spec),)
+    iidfile = folder / "image.id"
+    with (
+        console.step("build", f"{spec.row}: build {tags[0]}") as step,
+        tempfile.TemporaryDirectory() as secrets,
+    ):
+        argv = buildkit.build_argv(
+            builder,
+            context=folder / "context",
+            tags=tags,
+            build_args={"BASE_IMAGE": base.reference},
+            labels={REVISION: revision, f"{PREFIX}.base": base.origin},
+            secrets=collect_secrets(
+                Path(secrets), ca_cert=options.ca_cert, given=options.build_secrets or {}
+            ),
+            iidfile=iidfile,
+            no_cache=options.no_cache,
+        )
+        image_id = buildkit.build(builder, argv, iidfile, step, log=log)
+        step.outcome = image_id.removeprefix("sha256:")[:12]
+
+    with console.step("inspect", f"{spec.row}: inspect what is inside") as step:
+        facts = _known_facts(folder, image_id) or inspecting.read_facts(client, image_id)
+        size = image_facts(client.images.get(image_id))["size"]
+        update_record(folder, image_id=image_id, size=size, facts=facts, tags=tags, revision=revision)
+        inspecting.check_facts(spec, facts)
+        inspecting.check_size(spec, size)
+        step.outcome = f"{size / 1e6:.0f} MB of {spec.size_budget_mb} MB"
+
+    result, reused = None, False
+    if options.smoke:
+        record = read_record(folder)
+        reused = smoke.is_proven(record, image_id) and not options.force_smoke
+        if reused:
+            skipped = tuple(record["smoke"]["skipped"])
+            result = SmokeResult(**{**record["smoke"], "skipped": skipped})
+        else:
+            with console.step("smoke", f"{spec.row}: smoke tests") as step:
+                result = smoke.run_smoke(spec, tags[0], image_id, folder, step)
+                step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
+            update_record(folder, smoke=result.as_record())
+    return BuildResult(
+        spec=spec,
+        tags=tags,
+        image_id=image_id,
+        size=size,
+        facts=facts,
+        base=base,
+        smoke=result,
+        smoke_reused=reused,
+        seconds=dict(console.seconds),
+        log=log,
+    )
+
+
+def _known_facts(folder: Path, image_id: str) -> dict[str, Any] | None:
+    """Return the facts of an earlier run on the very same image."""
+    record = read_record(folder)
+    facts: dict[str, Any] | None = record.get("facts")
+    return facts if record.get("image_id") == image_id else None
+
+
+def smoke_row(spec: BuildSpec, image: str, build_dir: Path | None, console: Console) -> SmokeResult:
+    """Run the smoke tests of a row on any image that the engine has."""
+    folder = row_folder(spec.row, build_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "smoke.log").open("w", encoding="utf-8") as stream:
+        console.log_stream = stream
+        with console.step("engine", f"{spec.row}: engine") as step:
+            client = ensure_engine(step)
+        try:
+            image_id = str(client.images.get(image).id)
+        except ImageNotFound as error:
+            message = f"the engine has no image {image}"
+            raise UsageError(message, hint=f"build it first: ./build.py build {spec.row}") from error
+        with console.step("smoke", f"{spec.row}: smoke tests on {image}") as step:
+            result = smoke.run_smoke(spec, image, image_id, folder, step)
+            step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
+    update_record(folder, smoke=result.as_record())
+    return result

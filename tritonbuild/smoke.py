@@ -1,0 +1,103 @@
+"""Runs tests/image against a built image, in a pytest of its own."""
+
+from __future__ import annotations
+
+import re
+import sys
+import xml.etree.ElementTree as ET
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tritonbuild.console import Step
+from tritonbuild.errors import CommandFailed, SmokeFailed
+from tritonbuild.files import sha256_tree
+from tritonbuild.paths import IMAGE_TESTS, ROOT
+from tritonbuild.process import run
+from tritonbuild.spec import BuildSpec
+
+_RESULT = re.compile(r"^(?P<test>\S+::\S+).* (?P<result>PASSED|FAILED|ERROR|SKIPPED)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmokeResult:
+    """How many tests passed, failed and were skipped, and why the latter."""
+
+    image_id: str
+    tests_sha256: str
+    passed: int
+    failed: int
+    skipped: tuple[str, ...]
+
+    def as_record(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def tests_fingerprint() -> str:
+    return sha256_tree(IMAGE_TESTS)
+
+
+def is_proven(record: dict[str, Any], image_id: str) -> bool:
+    """Tell whether the same tests already passed on the same image."""
+    smoke = record.get("smoke", {})
+    return bool(
+        smoke
+        and smoke["failed"] == 0
+        and smoke["passed"] > 0
+        and smoke["image_id"] == image_id
+        and smoke["tests_sha256"] == tests_fingerprint()
+    )
+
+
+def _read_junit(path: Path) -> tuple[int, int, tuple[str, ...]]:
+    cases = list(ET.parse(path).getroot().iter("testcase"))  # noqa: S314  (our own pytest wrote it)
+    failed = sum(1 for c in cases if c.find("failure") is not None or c.find("error") is not None)
+    skipped = tuple(
+        f"{c.get('name')}: {skip.get('message')}" for c in cases if (skip := c.find("skipped")) is not None
+    )
+    return len(cases) - failed - len(skipped), failed, skipped
+
+
+def run_smoke(spec: BuildSpec, image: str, image_id: str, folder: Path, step: Step) -> SmokeResult:
+    """Run the image tests; raise SmokeFailed unless all that could run passed."""
+    report = folder / "smoke.xml"
+    report.unlink(missing_ok=True)
+
+    def follow(line: str) -> None:
+        match = _RESULT.match(line)
+        if match:
+            step.milestone(f"{match['result'].lower()} {match['test'].rpartition('/')[2]}")
+        else:
+            step.note(line)
+
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        str(IMAGE_TESTS),
+        "-v",
+        "--image",
+        image,
+        "--row",
+        str(spec.row),
+        f"--junitxml={report}",
+        "-p",
+        "no:cacheprovider",
+    ]
+    failure: CommandFailed | None = None
+    try:
+        run(argv, on_line=follow, cwd=ROOT, what="pytest", keep=40)
+    except CommandFailed as error:
+        failure = error
+    if not report.is_file():
+        message = f"{spec.row}: the smoke tests did not run"
+        raise SmokeFailed(message, hint=f"see {folder / 'build.log'}") from failure
+    passed, failed, skipped = _read_junit(report)
+    if failure or failed or not passed:
+        for line in failure.tail if failure else ():
+            step.console.line(f"    {line}")
+        message = f"{spec.row}: {failed} of {passed + failed} smoke tests failed on {image}"
+        raise SmokeFailed(message, hint=f"see {folder / 'build.log'}; again: ./build.py smoke {spec.row}")
+    return SmokeResult(
+        image_id=image_id, tests_sha256=tests_fingerprint(), passed=passed, failed=failed, skipped=skipped
+    )

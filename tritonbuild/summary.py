@@ -1,0 +1,84 @@
+"""What a build says at its end, and what a dry run says instead of building."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from tritonbuild.pipeline import BuildResult
+from tritonbuild.spec import BuildSpec
+from tritonbuild.tags import image_reference
+
+_QUESTION = (
+    '{"text_input": "What is Triton Inference Server?", "parameters": {"stream": false, "temperature": 0}}'
+)
+
+
+def largest_parts(result: BuildResult, count: int = 10) -> list[tuple[str, int]]:
+    """Return the largest parts of the image, name and bytes, largest first."""
+    parts: dict[str, int] = result.facts["parts"]
+    return sorted(parts.items(), key=lambda item: -item[1])[:count]
+
+
+def parts_table(result: BuildResult) -> Table:
+    parts = largest_parts(result)
+    total = sum(result.facts["parts"].values())
+    table = Table(title="largest parts", title_justify="left", box=None, pad_edge=False)
+    table.add_column("MB", justify="right")
+    table.add_column("part")
+    for name, size in parts:
+        table.add_row(f"{size / 1e6:.0f}", name)
+    table.add_row(f"{(total - sum(size for _, size in parts)) / 1e6:.0f}", "all other parts")
+    table.add_row(f"{result.size / 1e6:.0f}", f"the image, {result.size / total:.2f} x the sum of its parts")
+    return table
+
+
+def closing_lines(result: BuildResult) -> list[str]:
+    """Return the closing summary: what was built, how long it took, how to try it."""
+    smoke = "not run"
+    if result.smoke:
+        smoke = f"{result.smoke.passed} passed, {len(result.smoke.skipped)} skipped"
+        smoke += " (already proven, same image and tests)" if result.smoke_reused else ""
+    seconds = ", ".join(f"{name} {value:.1f}" for name, value in result.seconds.items())
+    lines = [
+        f"image    {', '.join(result.tags)}",
+        f"id       {result.image_id}",
+        f"size     {result.size / 1e6:.0f} MB uncompressed",
+        f"holds    Triton {result.spec.triton}, vLLM {result.spec.vllm}, torch {result.spec.engine.torch}",
+        f"base     {result.base.origin}",
+        f"smoke    {smoke}",
+        f"seconds  {seconds}",
+        f"log      {result.log}",
+    ]
+    lines += [f"skipped  {reason}" for reason in (result.smoke.skipped if result.smoke else ())]
+    gpus = " --gpus all" if result.spec.is_cuda else ""
+    lines += [
+        "",
+        "try it:",
+        f"  docker run --rm --shm-size=1g{gpus} -p 8000:8000 -p 8001:8001 -p 8002:8002 {result.tags[0]}",
+        f"  curl -X POST localhost:8000/v2/models/vllm_model/generate -d '{_QUESTION}'",
+    ]
+    return lines
+
+
+def plan_lines(spec: BuildSpec, argv: list[str]) -> list[str]:
+    """Return what a build of ``spec`` would do."""
+    lines = [
+        f"row      {spec.row}",
+        f"image    {image_reference(spec)}",
+        f"triton   {spec.triton} from {spec.server.requirement or spec.server.pinned_ref}",
+        f"vllm     {spec.engine.package} {spec.vllm}, torch {spec.engine.torch}, as of {spec.engine.cutoff:%Y-%m-%d}",
+        f"base     {spec.base.pinned_ref}",
+        f"model    {spec.model.name if spec.model else 'none baked in'}",
+        f"budget   {spec.size_budget_mb} MB",
+    ]
+    lines += [
+        f"conflict {c.about}: {' against '.join(c.values)}; {c.chosen} is used: {c.reason}"
+        for c in spec.conflicts
+    ]
+    lines += [
+        "",
+        "would run:",
+        "  " + " ".join(argv),
+        f"  pytest tests/image --image {image_reference(spec)}",
+    ]
+    return lines

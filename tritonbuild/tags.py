@@ -1,0 +1,20 @@
+"""Names under which an image is found."""
+
+from __future__ import annotations
+
+from tritonbuild.spec import BuildSpec
+
+
+def image_tag(spec: BuildSpec) -> str:
+    """Return the release tag, as NGC spells it: ``24.08-vllm-python-py3`` plus what differs."""
+    tag = f"{spec.row.release}-vllm-python-py3"
+    if not spec.is_cuda:
+        tag += "-cpu"
+    if not spec.is_default_source:
+        tag += f"-{spec.row.source}"
+    return tag
+
+
+def image_reference(spec: BuildSpec) -> str:
+    """Return repository and tag, such as ``tritonserver:24.08-vllm-python-py3-cpu``."""
+    return f"{spec.image}:{image_tag(spec)}"

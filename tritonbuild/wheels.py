@@ -1,0 +1,101 @@
+"""Wheels that the default package index does not have: from a wheel folder, else downloaded."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import requests
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
+
+from tritonbuild.console import Step
+from tritonbuild.errors import DownloadFailed
+from tritonbuild.files import sha256_file
+from tritonbuild.matrix import Wheel
+from tritonbuild.paths import BUILD
+
+
+def wheel_folders(extra: Sequence[Path]) -> list[Path]:
+    """Return the folders to look in: --wheelhouse first, then PIP_FIND_LINKS."""
+    folders = list(extra)
+    for word in os.environ.get("PIP_FIND_LINKS", "").split():
+        path = word.removeprefix("file://")
+        if "://" not in path and Path(path).is_dir():
+            folders.append(Path(path))
+    return folders
+
+
+@retry(
+    retry=retry_if_exception_type((requests.ConnectionError, requests.Timeout)),
+    stop=stop_after_attempt(4),
+    wait=wait_exponential(multiplier=1, max=10),
+    reraise=True,
+)
+def _download(wheel: Wheel, target: Path, step: Step) -> None:
+    partial = target.with_suffix(".part")
+    with requests.get(wheel.url, stream=True, timeout=(10, 60)) as reply:
+        reply.raise_for_status()
+        total = int(reply.headers.get("Content-Length", 0))
+        with partial.open("wb") as stream:
+            for block in reply.iter_content(1 << 20):
+                stream.write(block)
+                step.note(f"{wheel.filename}: {stream.tell() >> 20} of {total >> 20} MB")
+    partial.replace(target)
+
+
+def locate_wheels(wheels: Iterable[Wheel], folders: Sequence[Path], step: Step) -> list[Path]:
+    """Return one verified file for each wheel, downloading what no folder holds.
+
+    A file of the right name with other bytes is passed over with a note, not used.
+    """
+    found = []
+    cache = BUILD / "wheels"
+    for wheel in wheels:
+        for folder in [*folders, cache]:
+            file = folder / wheel.filename
+            if not file.is_file():
+                continue
+            if _is_verified(file, wheel.sha256, cache):
+                step.note(f"{wheel.filename} from {folder}")
+                found.append(file)
+                break
+            step.note(f"{file} has another SHA-256 than versions.yaml, passed over")
+        else:
+            found.append(_fetch(wheel, cache, step))
+    return found
+
+
+def _is_verified(file: Path, sha256: str, cache: Path) -> bool:
+    """Hash a file once; remember size and time, for hashing 200 MB costs half a second."""
+    status = file.stat()
+    cache.mkdir(parents=True, exist_ok=True)
+    mark = cache / f"{sha256}.seen"
+    fact = f"{file} {status.st_size} {status.st_mtime_ns}"
+    if mark.is_file() and mark.read_text(encoding="utf-8") == fact:
+        return True
+    if sha256_file(file) != sha256:
+        return False
+    mark.write_text(fact, encoding="utf-8")
+    return True
+
+
+def _fetch(wheel: Wheel, cache: Path, step: Step) -> Path:
+    cache.mkdir(parents=True, exist_ok=True)
+    target = cache / wheel.filename
+    step.milestone(f"downloading {wheel.filename}")
+    host = urllib.parse.urlsplit(wheel.url).hostname
+    try:
+        _download(wheel, target, step)
+    except requests.RequestException as error:
+        message = f"{wheel.requirement}: cannot download from {host}: {type(error).__name__}"
+        raise DownloadFailed(
+            message,
+            hint=f"put {wheel.filename} into a folder and name it with --wheelhouse DIR or PIP_FIND_LINKS",
+        ) from error
+    if sha256_file(target) != wheel.sha256:
+        target.unlink()
+        message = f"{wheel.filename} from {host} is not the file that versions.yaml pins"
+        raise DownloadFailed(message, hint="compare its SHA-256 with the publisher's before changing the pin")
+    return target
