@@ -17,7 +17,7 @@ from rich.table import Table
 
 from tritonbuild import buildkit
 from tritonbuild.console import Console
-from tritonbuild.context import check_model_folder
+from tritonbuild.context import BakedFolder, check_model_folder
 from tritonbuild.errors import BuildError, NothingSelected, UnsupportedFeature, UsageError
 from tritonbuild.features import OPTIONS, FeatureRequest, check_features, check_spelling
 from tritonbuild.identifiers import BuildId, check_release, did_you_mean, nearest, select
@@ -32,8 +32,9 @@ from tritonbuild.summary import closing_lines, parts_table, plan_lines
 from tritonbuild.tags import image_reference
 from tritonbuild.wheels import locate_wheels, wheel_folders
 
-_IMAGE_REF = re.compile(r"[a-z0-9][a-z0-9./_:-]*(:[A-Za-z0-9._-]+)?(@sha256:[0-9a-f]{64})?")
-_TAG = re.compile(r"[a-z0-9][a-z0-9./_-]*(:[0-9]+/[a-z0-9./_-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?")
+_NAME = r"[a-z0-9][a-z0-9./_-]*(:[0-9]+/[a-z0-9./_-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?"
+_TAG = re.compile(_NAME)
+_IMAGE_REF = re.compile(_NAME + r"(@sha256:[0-9a-f]{64})?")
 
 _EPILOG = """\
 Without a verb, `build` is meant: ./build.py --upstream-container-version=24.08
@@ -297,11 +298,13 @@ def run_build(options: argparse.Namespace, console: Console) -> None:
     check_spelling(_feature_request(options, None))
     matrix = load_matrix(MATRIX)
     specs = [resolve_spec(matrix, row) for row in choose_rows(options, matrix)]
+    everything = [resolve_spec(matrix, row) for row in matrix.rows()]
     for spec in specs:
-        if options.enable_gpu and not spec.is_cuda:
-            message = f"--enable-gpu asks for a cuda image, {spec.row} is a cpu image"
-            raise UnsupportedFeature(message, hint="name a cuda row, or leave --enable-gpu out")
-        for remark in check_features(_feature_request(options, spec), spec):
+        flag = "--enable-gpu" if options.enable_gpu else "--enable-all" if options.enable_all else None
+        if flag and not spec.is_cuda:
+            message = f"{flag} asks for a cuda image, {spec.row} is a cpu image"
+            raise UnsupportedFeature(message, hint=f"name a cuda row, or leave {flag} out")
+        for remark in check_features(_feature_request(options, spec), spec, everything):
             console.info(f"note: {remark}")
     if options.tag and len(specs) > 1:
         message = f"--tag names one image, but {len(specs)} rows are selected"
@@ -309,7 +312,7 @@ def run_build(options: argparse.Namespace, console: Console) -> None:
     baked = check_model_folder(options.bake_model) if options.bake_model else None
     if options.dryrun:
         for spec in specs:
-            _print_plan(spec, options, console)
+            _print_plan(spec, options, base or spec.base.pinned_ref, baked, console)
         return
     build_options = BuildOptions(
         build_dir=options.build_dir,
@@ -334,22 +337,27 @@ def run_build(options: argparse.Namespace, console: Console) -> None:
             console.result(line)
 
 
-def _print_plan(spec: BuildSpec, options: argparse.Namespace, console: Console) -> None:
+def _print_plan(
+    spec: BuildSpec, options: argparse.Namespace, base: str, baked: BakedFolder | None, console: Console
+) -> None:
     """Say what a build would do. Reads files only: no engine is asked, nothing is written."""
     check_rendered([spec])
     check_lock(spec)
     folder = row_folder(spec.row, options.build_dir)
+    tags = options.tag or [image_reference(spec)]
     argv = buildkit.build_argv(
         buildkit.Builder(("docker", "build")),
         context=folder / "context",
-        tags=options.tag or [image_reference(spec)],
-        build_args={"BASE_IMAGE": spec.base.pinned_ref},
+        tags=tags,
+        build_args={"BASE_IMAGE": base},
         labels={},
         secrets={},
         iidfile=folder / "image.id",
         no_cache=options.no_cache,
     )
-    for line in plan_lines(spec, [shlex.quote(word) for word in argv]):
+    model = baked.name if baked else (spec.model.name if spec.model else None)
+    words = [shlex.quote(word) for word in argv]
+    for line in plan_lines(spec, words, tags=tags, base=base, model=model):
         console.result(line)
 
 

@@ -17,6 +17,10 @@ from rich.table import Table
 from tritonbuild.errors import BuildError, CommandFailed
 
 
+# A failed RUN quotes itself several times, thousands of characters long; the log has it whole.
+_TAIL_WIDTH = 160
+
+
 @dataclass
 class Step:
     """A running stage; ``note`` shows what it is doing right now."""
@@ -54,8 +58,8 @@ class Console:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._err = RichConsole(stderr=True, highlight=False, soft_wrap=True)
-        self._out = RichConsole(highlight=False, soft_wrap=True)
+        self._err = RichConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+        self._out = RichConsole(highlight=False, emoji=False, soft_wrap=True)
         if not self._out.is_terminal:
             self._out.width = 200  # nothing is cut where a program reads
         self.live = self._err.is_terminal and not os.environ.get("CI")
@@ -89,7 +93,7 @@ class Console:
         """Print a failure: what is wrong, the last lines of the failed program, what to do."""
         if isinstance(error, CommandFailed):
             for row in error.tail:
-                self._err.print(f"    [dim]{escape(row)}[/]")
+                self._err.print(f"    [dim]{escape(row[:_TAIL_WIDTH])}[/]")
         for row in error.message.splitlines():
             self.log(f"error: {row}")
             self._err.print(f"[red]error:[/] {escape(row)}")

@@ -59,22 +59,37 @@ def _find_missing(request: FeatureRequest, server: Server) -> Iterable[str]:
             yield f"--enable-{option}"
 
 
-def check_features(request: FeatureRequest, spec: BuildSpec) -> list[str]:
+def _where_to_get(request: FeatureRequest, spec: BuildSpec, others: Iterable[BuildSpec]) -> str:
+    """Return a hint that names the server sources of the same release and variant that can."""
+    kind = (spec.row.release, spec.row.variant)
+    able = sorted(
+        other.row.source
+        for other in others
+        if (other.row.release, other.row.variant) == kind and not list(_find_missing(request, other.server))
+    )
+    if able:
+        return f"leave the flag out, or take a server that has it: --server-source={' or '.join(able)}"
+    return (
+        f"leave the flag out: only a server compiled from source could have it, and versions.yaml"
+        f" holds none for {spec.row.release} {spec.row.variant}"
+    )
+
+
+def check_features(request: FeatureRequest, spec: BuildSpec, others: Iterable[BuildSpec] = ()) -> list[str]:
     """Raise when the row's server lacks what was asked; return remarks on what it has beyond that.
 
+    ``others`` are the rows among which the error looks for a server that has it.
     A prebuilt server cannot leave a feature out, so asking for less than it has is allowed.
     """
     missing = list(_find_missing(request, spec.server))
     if missing:
         message = f"{spec.row}: the prebuilt server has no {', '.join(missing)}"
-        raise UnsupportedFeature(
-            message, hint="leave the flag out, or compile the server: --server-source=source"
-        )
+        raise UnsupportedFeature(message, hint=_where_to_get(request, spec, others))
     branch = f"r{spec.row.release}"
     for backend in request.backends:
         name, _, tag = backend.partition(":")
         if tag and tag != branch:
-            message = f"--backend={backend}: {spec.row} holds {name} of {branch}, not of {tag}"
+            message = f"--backend: {spec.row} holds {name} of {branch}, not of {tag!r}"
             raise UnsupportedFeature(message, hint=f"write --backend={name}:{branch}, or leave the tag out")
     remarks = []
     for what, asked, offered in (

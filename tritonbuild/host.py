@@ -5,6 +5,7 @@ Never silent: every installation is announced before it happens.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import subprocess
@@ -130,6 +131,8 @@ def ensure_base(
         reason = pull_image(client, wanted)
         image = find_image(client, wanted)
         if image:
+            if reason:
+                step.milestone(f"{wanted} cannot be pulled ({reason}), the one that is here is used")
             return BaseImage(reference=wanted, image_id=str(image.id), origin=wanted)
     if override or made is None:
         message = f"base image {wanted} cannot be had: {reason}"
@@ -151,7 +154,8 @@ def _make_base(client: docker.DockerClient, base: Base, name: str, step: Step, *
             raise ToolMissing(reason, hint="install mmdebstrap, or name a base image: --image base,REF")
         _apt_install(["mmdebstrap", "debian-archive-keyring"], step)
     step.milestone(f"making {name} with mmdebstrap instead")
-    date = base.date.strftime("%s") if base.date else "0"
+    # Midnight in UTC, whatever the time zone of this machine.
+    midnight = dt.datetime.combine(base.date or dt.date(1970, 1, 1), dt.time(), dt.timezone.utc)
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
         run(
@@ -168,7 +172,7 @@ def _make_base(client: docker.DockerClient, base: Base, name: str, step: Step, *
                 str(archive),
             ],
             on_line=step.note,
-            env={"SOURCE_DATE_EPOCH": date},
+            env={"SOURCE_DATE_EPOCH": str(int(midnight.timestamp()))},
             what="mmdebstrap",
             hint="mmdebstrap needs a Debian mirror and root, or unprivileged user namespaces",
         )

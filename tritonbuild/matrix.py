@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
@@ -21,11 +21,15 @@ ImageRef = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9./_-]*(:[A
 DebName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Requirement = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+(\[[a-z0-9,_-]+\])?([<>=!~]=?[0-9A-Za-z.+*]+)?$")
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[a-z0-9,_-]+\])?([<>=!~]=?[0-9A-Za-z.+*]+)?$")
 ]
-Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+==[0-9A-Za-z.+]+$")]
-PathPattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/*-]*$")]
-RelativePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._/-]*$")]
+Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9A-Za-z.+]+$")]
+# Neither can leave the folder it starts in: no part is empty, "." or "..".
+PathPattern = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_*-]*([./][A-Za-z0-9_*-]+)*$")
+]
+RelativePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$")]
+Licence = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+ ()-]*$")]
 
 
 class _Model(BaseModel):
@@ -145,7 +149,7 @@ class BakedModel(_Model):
     requirement: Pinned
     checkpoint: RelativePath
     requirements: tuple[Pinned, ...]
-    licence: str
+    licence: Licence
     licence_file: RelativePath
     engine_args: dict[Name, bool | int | float | str]
     evidence: tuple[Evidence, ...] = Field(min_length=1)
@@ -221,21 +225,48 @@ def _line_of(node: yaml.Node | None, location: tuple[str | int, ...]) -> int | N
 
 def _known_keys(location: tuple[str | int, ...]) -> list[str]:
     """Return the field names of the model that an unknown key at ``location`` was put into."""
-    model: Any = Matrix
-    for part in location[:-1]:
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+    model: type[BaseModel] = Matrix
+    parts = iter(location[:-1])
+    for part in parts:
+        field = model.model_fields.get(str(part))
+        if field is None:
             return []
-        if part not in model.model_fields:
+        candidates: list[Any] = [field.annotation, *get_args(field.annotation)]
+        if get_origin(field.annotation) in (dict, tuple):
+            next(parts, None)  # the key or index, which is no field
+        models = [c for c in candidates if get_origin(c) is None and isinstance(c, type)]
+        nested = next((c for c in models if issubclass(c, BaseModel)), None)
+        if nested is None:
             return []
-        annotation = model.model_fields[str(part)].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
-    return list(model.model_fields) if model else []
+        model = nested
+    return list(model.model_fields)
+
+
+def _find_duplicates(
+    node: yaml.Node | None, location: tuple[str | int, ...] = ()
+) -> list[tuple[int, tuple[str | int, ...]]]:
+    """Return line and place of each key that its mapping holds twice; YAML would keep the last."""
+    found: list[tuple[int, tuple[str | int, ...]]] = []
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            here = (*location, str(key.value))
+            if key.value in seen:
+                found.append((key.start_mark.line + 1, here))
+            seen.add(str(key.value))
+            found += _find_duplicates(value, here)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            found += _find_duplicates(item, (*location, index))
+    return found
 
 
 def _find_contradictions(matrix: Matrix) -> list[tuple[tuple[str | int, ...], str]]:
     """Return what the schema alone cannot see: dangling names and pins that do not fit together."""
     problems: list[tuple[tuple[str | int, ...], str]] = []
+    for kind in VARIANTS:
+        if kind not in matrix.defaults.size_budget_mb:
+            problems.append((("defaults", "size_budget_mb"), f"no budget for {kind} images"))
     if matrix.defaults.release not in matrix.releases:
         problems.append((("defaults", "release"), f"release {matrix.defaults.release!r} has no row"))
     for name, server in matrix.servers.items():
@@ -289,18 +320,23 @@ def load_matrix(path: Path) -> Matrix:
     try:
         tree = yaml.compose(text, Loader=yaml.SafeLoader)
         data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        message = f"{path.name}:{line}: not valid YAML: {error.problem}"
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = getattr(error, "problem", None) or str(error).splitlines()[0]
+        message = f"{path.name}:{mark.line + 1 if mark else 1}: not valid YAML: {reason}"
         raise MatrixError(message, hint=hint) from error
 
     def describe(location: tuple[str | int, ...], message: str) -> str:
-        return f"{path.name}:{_line_of(tree, location)}: {'.'.join(map(str, location))}: {message}"
+        where = ".".join(map(str, location)) or "the file"
+        return f"{path.name}:{_line_of(tree, location) or 1}: {where}: {message}"
 
+    lines = [
+        f"{path.name}:{line}: {'.'.join(map(str, location))}: this key is given twice"
+        for line, location in _find_duplicates(tree)
+    ]
     try:
         matrix = Matrix.model_validate(data)
     except ValidationError as error:
-        lines = []
         for issue in error.errors():
             text_ = issue["msg"]
             if issue["type"] == "extra_forbidden":
@@ -308,7 +344,7 @@ def load_matrix(path: Path) -> Matrix:
                 text_ = "unknown key" + (f", did you mean {close!r}?" if close else "")
             lines.append(describe(issue["loc"], text_))
         raise MatrixError("\n".join(lines), hint=hint) from error
-    contradictions = _find_contradictions(matrix)
-    if contradictions:
-        raise MatrixError("\n".join(describe(*item) for item in contradictions), hint=hint)
+    lines += [describe(*item) for item in _find_contradictions(matrix)]
+    if lines:
+        raise MatrixError("\n".join(lines), hint=hint)
     return matrix

@@ -20,7 +20,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """Return the row's record; empty when there is none or it cannot be read."""
     try:
         record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (OSError, ValueError):  # ValueError: neither JSON nor UTF-8
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from tritonbuild.pipeline import BuildResult
 from tritonbuild.spec import BuildSpec
-from tritonbuild.tags import image_reference
 
 _QUESTION = (
     '{"text_input": "What is Triton Inference Server?", "parameters": {"stream": false, "temperature": 0}}'
@@ -60,15 +61,17 @@ def closing_lines(result: BuildResult) -> list[str]:
     return lines
 
 
-def plan_lines(spec: BuildSpec, argv: list[str]) -> list[str]:
+def plan_lines(
+    spec: BuildSpec, argv: Sequence[str], *, tags: Sequence[str], base: str, model: str | None
+) -> list[str]:
     """Return what a build of ``spec`` would do."""
     lines = [
         f"row      {spec.row}",
-        f"image    {image_reference(spec)}",
+        f"image    {', '.join(tags)}",
         f"triton   {spec.triton} from {spec.server.requirement or spec.server.pinned_ref}",
         f"vllm     {spec.engine.package} {spec.vllm}, torch {spec.engine.torch}, as of {spec.engine.cutoff:%Y-%m-%d}",
-        f"base     {spec.base.pinned_ref}",
-        f"model    {spec.model.name if spec.model else 'none baked in'}",
+        f"base     {base}",
+        f"model    {model or 'none baked in'}",
         f"budget   {spec.size_budget_mb} MB",
     ]
     lines += [
@@ -79,6 +82,6 @@ def plan_lines(spec: BuildSpec, argv: list[str]) -> list[str]:
         "",
         "would run:",
         "  " + " ".join(argv),
-        f"  pytest tests/image --image {image_reference(spec)}",
+        f"  pytest tests/image --image {tags[0]} --row {spec.row}",
     ]
     return lines

@@ -130,9 +130,7 @@ class Backend:
             return
         labels = {"model": self._settings.model_name, "version": self._settings.model_version}
         try:
-            self._reporter = Reporter(
-                self._pb_utils, self._recorder, labels, self._engine.max_model_len
-            )
+            self._reporter = Reporter(self._pb_utils, self._recorder, labels, self._engine.max_model_len)
         except Exception as error:
             # A server without metrics (--allow-metrics=false) refuses to make any.
             self._logger.log_warn(f"[vllm] no custom metrics: {one_line(error)}")
@@ -145,12 +143,11 @@ class Backend:
         started = time.monotonic()
         with OutputTail() as tail:
             try:
-                engine: Engine = self._loop.submit(
-                    _start(engine_args, self._recorder)
-                ).result()
+                engine: Engine = self._loop.submit(_start(engine_args, self._recorder)).result()
             except Exception as error:
-                self._logger.log_verbose("".join(traceback.format_exception(
-                    type(error), error, error.__traceback__)))
+                self._logger.log_verbose(
+                    "".join(traceback.format_exception(type(error), error, error.__traceback__))
+                )
                 reason = explain(error, tail.lines)
                 self._loop.stop(timeout=2.0)
                 msg = f"the vLLM engine does not start: {reason}"

@@ -18,6 +18,9 @@ def visible_devices(kind: str, device_id: int, engine_args: Mapping[str, Any]) -
     for key in ("tensor_parallel_size", "pipeline_parallel_size"):
         size = engine_args.get(key) or 1
         if size > 1:
-            msg = f"KIND_GPU gives an instance one GPU, model.json sets {key} {size}: please specify KIND_MODEL"
+            msg = (
+                f"KIND_GPU gives an instance one GPU and model.json sets {key} {size}: "
+                "please specify KIND_MODEL"
+            )
             raise ModelError(msg)
     return str(device_id)

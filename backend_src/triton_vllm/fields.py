@@ -15,7 +15,17 @@ from triton_vllm.jsontext import JsonProblem, parse_object
 INT_LIMIT = 2**63
 
 # Kinds in the order in which a text is tried.
-ORDER = ("bool", "int", "float", "list[int]", "list[str]", "list", "dict[int, float]", "dict", "str")
+ORDER = (
+    "bool",
+    "int",
+    "float",
+    "list[int]",
+    "list[str]",
+    "list",
+    "dict[int, float]",
+    "dict",
+    "str",
+)
 TITLES = {
     "bool": "true or false",
     "int": "an integer",
@@ -43,7 +53,8 @@ def read_fields(params_class: type, hidden: frozenset[str]) -> dict[str, Field]:
     try:
         hints = get_type_hints(params_class)
         if "temperature" not in hints:
-            hints = get_type_hints(params_class.__init__)
+            constructor: Any = params_class.__init__  # type: ignore[misc]
+            hints = get_type_hints(constructor)
     except Exception:
         # A name in an annotation that only exists for type checkers: go without the types.
         hints = dict.fromkeys(getattr(params_class, "__annotations__", {}), Any)

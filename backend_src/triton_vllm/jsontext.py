@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 
 class JsonProblem(ValueError):
-    """The text is not the JSON that was expected."""
+    """The text is not the JSON that was expected; the message is what follows the text's name."""
 
 
 def parse_object(text: str) -> dict[str, Any]:
@@ -15,16 +15,16 @@ def parse_object(text: str) -> dict[str, Any]:
     try:
         value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        msg = f"not valid JSON: {error.msg} at line {error.lineno} column {error.colno}"
+        msg = f"is not valid JSON: {error.msg} at line {error.lineno} column {error.colno}"
         raise JsonProblem(msg) from None
     except RecursionError:
-        msg = "not valid JSON: nested too deeply"
+        msg = "is not valid JSON: nested too deeply"
         raise JsonProblem(msg) from None
     except JsonProblem:
         raise
     except ValueError as error:
         # For example an integer of more digits than Python converts.
-        msg = f"not valid JSON: {error}"
+        msg = f"is not valid JSON: {error}"
         raise JsonProblem(msg) from None
     if not isinstance(value, dict):
         msg = f"must be a JSON object, not {_kind(value)}"
@@ -36,14 +36,14 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            msg = f'key "{key}" appears twice'
+            msg = f'has the key "{key}" twice'
             raise JsonProblem(msg)
         found[key] = value
     return found
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    msg = f"not valid JSON: {name} is not a JSON number"
+    msg = f"is not valid JSON: {name} is not a JSON number"
     raise JsonProblem(msg)
 
 

@@ -25,17 +25,17 @@ def read_loras(path: str) -> dict[str, Lora]:
     except FileNotFoundError:
         msg = f"'{FILE_NAME}' is needed because model.json sets enable_lora: {path} is missing"
         raise ModelError(msg) from None
-    except (OSError, UnicodeDecodeError, JsonProblem) as error:
-        msg = f"{FILE_NAME}: {error}"
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{FILE_NAME} cannot be read: {error}"
+        raise ModelError(msg) from None
+    except JsonProblem as problem:
+        msg = f"{FILE_NAME} {problem}"
         raise ModelError(msg) from None
     for name, value in entries.items():
         if not isinstance(value, str) or not value:
             msg = f'{FILE_NAME}: "{name}" must be a folder or a model name, not {shown(value)}'
             raise ModelError(msg)
-    return {
-        name: Lora(name, number, value)
-        for number, (name, value) in enumerate(entries.items(), start=1)
-    }
+    return {name: Lora(name, number, value) for number, (name, value) in enumerate(entries.items(), start=1)}
 
 
 def choose_lora(name: str | None, loras: Mapping[str, Lora] | None) -> Lora | None:

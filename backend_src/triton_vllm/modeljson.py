@@ -25,7 +25,7 @@ def read_engine_args(path: str) -> dict[str, Any]:
     try:
         return parse_object(text)
     except JsonProblem as problem:
-        msg = f"{FILE_NAME}: {problem}"
+        msg = f"{FILE_NAME} {problem}"
         raise ModelError(msg) from None
 
 

@@ -108,8 +108,7 @@ def _json_object(name: str, text: str) -> dict[str, Any]:
     try:
         return parse_object(text)
     except JsonProblem as problem:
-        verb = "" if str(problem).startswith("must") else "is "
-        msg = f'input "{name}" {verb}{problem}'
+        msg = f'input "{name}" {problem}'
         raise RequestError(msg) from None
 
 
@@ -135,9 +134,7 @@ def _text(request: Any, pb_utils: Any, name: str) -> str | None:
         raise RequestError(msg) from None
 
 
-def _flag(
-    request: Any, pb_utils: Any, name: str, parameters: dict[str, Any]
-) -> bool | None:
+def _flag(request: Any, pb_utils: Any, name: str, parameters: dict[str, Any]) -> bool | None:
     elements = _elements(request, pb_utils, name)
     # A client may also send a flag among the parameters, where a tensor of the name wins.
     parameter = parameters.pop(name, None)

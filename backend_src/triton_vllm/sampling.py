@@ -61,9 +61,7 @@ def _structured(name: str, value: Any) -> Mapping[str, Any] | None:
         try:
             value = parse_object(value)
         except JsonProblem as problem:
-            msg = f'parameter "{name}" is {problem}' if "must" not in str(problem) else (
-                f'parameter "{name}" {problem}'
-            )
+            msg = f'parameter "{name}" {problem}'
             raise RequestError(msg) from None
     if not isinstance(value, dict):
         msg = f'parameter "{name}" must be an object or its JSON text, got {shown(value)}'

@@ -125,14 +125,10 @@ class Service:
             return lambda: self._begin(active, self._embed(active, job))
         return self._prepare_generate(request_id, parsed, sender)
 
-    def _prepare_generate(
-        self, request_id: str, parsed: GenerateRequest, sender: Any
-    ) -> Callable[[], None]:
+    def _prepare_generate(self, request_id: str, parsed: GenerateRequest, sender: Any) -> Callable[[], None]:
         wanted = parsed.wanted
         lora = choose_lora(parsed.sampling.lora_name, self._loras)
-        params = self._engine.make_params(
-            parsed.sampling, parsed.stream, logprobs=wanted.cumulative_logprob
-        )
+        params = self._engine.make_params(parsed.sampling, parsed.stream, logprobs=wanted.cumulative_logprob)
         asked = parsed.sampling.values.get("logprobs") is not None
         job = GenerateJob(
             request_id=request_id,

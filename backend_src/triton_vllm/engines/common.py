@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from triton_vllm.engines.interface import Embedding
 from triton_vllm.errors import (
     BackendError,
     EngineUnavailable,
@@ -79,18 +80,17 @@ class Params:
             name: field for name, field in self._all_fields.items() if name not in HIDDEN_FIELDS
         }
 
-    @property
-    def has_output_kind(self) -> bool:
-        return self._kinds is not None
+    def make(self, sampling: Sampling, stream: bool | None, logprobs: bool) -> Any:
+        """Build them, with all output so far in every output when `stream` is None.
 
-    def make(self, sampling: Sampling, stream: bool, logprobs: bool) -> Any:
-        """Build them. Raises RequestError for a value that vLLM refuses."""
+        Raises RequestError for a value that vLLM refuses.
+        """
         values = dict(sampling.values)
         if sampling.structured is not None:
             values.update(self._structured(sampling.structured))
         if logprobs and values.get("logprobs") is None:
             values["logprobs"] = 0
-        if self._kinds is not None:
+        if self._kinds is not None and stream is not None:
             values["output_kind"] = self._kinds.DELTA if stream else self._kinds.FINAL_ONLY
         try:
             return self._params_class(**values)
@@ -133,3 +133,10 @@ def make_lora(lora: Any | None) -> Any:
     from vllm.lora.request import LoRARequest
 
     return LoRARequest(lora.name, lora.number, lora.path)
+
+
+def to_embedding(output: Any) -> Embedding:
+    """Read the vector out of vLLM's final output of an embedding request."""
+    data = getattr(output.outputs, "data", None)
+    vector = output.outputs.embedding if data is None else data.tolist()
+    return Embedding([float(value) for value in vector], len(output.prompt_token_ids))

@@ -121,6 +121,3 @@ class Engine(Protocol):
     def shutdown(self) -> None:
         """Stop the engine and its processes."""
         ...
-
-
-EngineArgs = dict[str, Any]

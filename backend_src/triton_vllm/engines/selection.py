@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from collections.abc import Mapping
+from typing import Any
 
-from triton_vllm.engines.interface import Engine, EngineArgs, StatsSink
+from triton_vllm.engines.interface import Engine, StatsSink
 
 
-def start_engine(arguments: EngineArgs, stats: StatsSink | None) -> Engine:
+def start_engine(arguments: Mapping[str, Any], stats: StatsSink | None) -> Engine:
     """Start the engine that this vLLM would choose. Must run on the loop that will use it."""
-    if uses_v1():
+    if uses_v1(arguments):
         from triton_vllm.engines import v1
 
         return v1.start(arguments, stats)
@@ -18,8 +21,8 @@ def start_engine(arguments: EngineArgs, stats: StatsSink | None) -> Engine:
     return v0.start(arguments, stats)
 
 
-def uses_v1() -> bool:
-    """Return whether this vLLM runs its V1 engine."""
+def uses_v1(arguments: Mapping[str, Any]) -> bool:
+    """Return whether this vLLM runs these arguments on its V1 engine."""
     import vllm.engine.async_llm_engine as legacy
 
     # V1 is all there is: the old name is an alias.
@@ -30,7 +33,11 @@ def uses_v1() -> bool:
             return False
     except ModuleNotFoundError:
         return False
-    # Both exist: V1 was an option first and became the default; the user's variable decides.
+    # Both exist. From 0.8 on, making the configuration decides for what the arguments need,
+    # unless the user's variable has decided.
     from vllm import envs
+    from vllm.engine.arg_utils import AsyncEngineArgs
 
+    if "VLLM_USE_V1" not in os.environ:
+        AsyncEngineArgs(**arguments).create_engine_config()
     return bool(envs.VLLM_USE_V1)

@@ -9,12 +9,12 @@ from triton_vllm.engines import common
 from triton_vllm.engines.interface import (
     Embedding,
     EmbedJob,
-    EngineArgs,
     GenerateJob,
     Output,
     StatsSink,
 )
 from triton_vllm.errors import RequestError
+from triton_vllm.fields import Field
 from triton_vllm.sampling import Sampling
 
 
@@ -33,7 +33,7 @@ class V1Engine:
             arguments["stat_loggers"] = [make_logger_factory(stats)]
         self._llm = AsyncLLM.from_engine_args(engine_args, **common.only(keywords, arguments))
         self._params = common.Params()
-        self.fields = self._params.fields
+        self.fields: Mapping[str, Field] = self._params.fields
         self._generate_keywords = common.keywords_of(AsyncLLM.generate)
         self._encode_keywords = common.keywords_of(AsyncLLM.encode)
         self.description = "V1"
@@ -59,9 +59,7 @@ class V1Engine:
             "priority": job.priority or None,
         }
         extra = common.only(self._generate_keywords, keywords)
-        stream: AsyncIterator[Output] = self._llm.generate(
-            job.prompt, job.params, job.request_id, **extra
-        )
+        stream: AsyncIterator[Output] = self._llm.generate(job.prompt, job.params, job.request_id, **extra)
         return stream
 
     async def embed(self, job: EmbedJob) -> Embedding:
@@ -81,7 +79,7 @@ class V1Engine:
         final: Any = None
         async for output in self._llm.encode(job.prompt, params, job.request_id, **extra):
             final = output
-        return Embedding(final.outputs.data.tolist(), len(final.prompt_token_ids))
+        return common.to_embedding(final)
 
     async def abort(self, request_id: str) -> None:
         await self._llm.abort(request_id)
@@ -93,7 +91,7 @@ class V1Engine:
         self._llm.shutdown()
 
 
-def start(arguments: EngineArgs, stats: StatsSink | None) -> V1Engine:
+def start(arguments: Mapping[str, Any], stats: StatsSink | None) -> V1Engine:
     """Start the engine. Must run on the loop that will use it. Raises what vLLM raises."""
     from vllm.engine.arg_utils import AsyncEngineArgs
 

@@ -43,10 +43,11 @@ def note(stats: StatsSink, scheduler: Any | None, iteration: Any | None) -> None
 def _note_scheduler(stats: StatsSink, scheduler: Any) -> None:
     stats.level("num_requests_running", scheduler.num_running_reqs)
     stats.level("num_requests_waiting", scheduler.num_waiting_reqs)
-    usage = getattr(scheduler, "kv_cache_usage", None)
-    if usage is None:
-        usage = getattr(scheduler, "gpu_cache_usage", 0.0)
-    stats.level("kv_cache_usage_perc", usage)
+    # Named after the GPU in early versions.
+    for name in ("kv_cache_usage", "gpu_cache_usage"):
+        if hasattr(scheduler, name):
+            stats.level("kv_cache_usage_perc", getattr(scheduler, name))
+            break
     prefix_cache = getattr(scheduler, "prefix_cache_stats", None)
     if prefix_cache is not None:
         stats.count("prefix_cache_queries_total", prefix_cache.queries)

@@ -1,0 +1,135 @@
+"""The V0 engine (vLLM 0.2 to 0.10): it runs in this process, beside its workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from triton_vllm.engines import common
+from triton_vllm.engines.deltas import Deltas
+from triton_vllm.engines.interface import (
+    Embedding,
+    EmbedJob,
+    GenerateJob,
+    Output,
+    StatsSink,
+)
+from triton_vllm.engines.request_clock import RequestClock
+from triton_vllm.errors import RequestError
+from triton_vllm.fields import Field
+from triton_vllm.sampling import Sampling
+
+# Where a version does not tell its context length.
+DEFAULT_MAX_MODEL_LEN = 8192
+
+
+class V0Params:
+    """The engine's parameters and what this adapter has to know of the request."""
+
+    def __init__(self, params: Any, stream: bool) -> None:
+        self.params = params
+        self.stream = stream
+        self.n = params.n
+
+
+class V0Engine:
+    """Adapter for `vllm.engine.async_llm_engine.AsyncLLMEngine`.
+
+    All its versions give everything made so far with every output, so what is new is worked out
+    here, and so are the times of a request, which its early versions tell nobody.
+    """
+
+    description = "V0"
+
+    def __init__(self, engine_args: Any, stats: StatsSink | None) -> None:
+        from vllm.engine.async_llm_engine import AsyncLLMEngine
+
+        self._llm = AsyncLLMEngine.from_engine_args(engine_args)
+        self._stats = stats
+        if stats is not None and hasattr(self._llm, "add_logger"):
+            from triton_vllm.engines.v0_stats import make_logger
+
+            self._llm.add_logger("triton", make_logger(stats))
+        self._params = common.Params()
+        self.fields: Mapping[str, Field] = self._params.fields
+        self._generate_keywords = common.keywords_of(AsyncLLMEngine.generate)
+        encode = getattr(AsyncLLMEngine, "encode", None)
+        self._encode_keywords = common.keywords_of(encode) if encode else None
+
+    @property
+    def failed(self) -> bool:
+        if hasattr(self._llm, "errored"):
+            return bool(self._llm.errored)
+        loop = getattr(self._llm, "background_loop", None)
+        return loop is not None and loop.done()
+
+    @property
+    def max_model_len(self) -> int:
+        config = getattr(getattr(self._llm, "engine", None), "model_config", None)
+        return int(getattr(config, "max_model_len", None) or DEFAULT_MAX_MODEL_LEN)
+
+    def make_params(self, sampling: Sampling, stream: bool, logprobs: bool) -> V0Params:
+        return V0Params(self._params.make(sampling, None, logprobs), stream)
+
+    def make_prompt(self, text: str, images: Sequence[Any]) -> Any:
+        # Before 0.5 the first argument could only be a text.
+        if images and "prompt_token_ids" in self._generate_keywords:
+            msg = 'input "image" is not available with this vLLM'
+            raise RequestError(msg)
+        return common.make_prompt(text, images)
+
+    async def generate(self, job: GenerateJob) -> AsyncIterator[Output]:
+        keywords: Mapping[str, Any] = {
+            "lora_request": common.make_lora(job.lora),
+            "trace_headers": job.trace_headers,
+            "priority": job.priority or None,
+        }
+        extra = common.only(self._generate_keywords, keywords)
+        clock = RequestClock(self._stats, job.params.n, time.time) if self._stats else None
+        deltas = Deltas()
+        last: Output | None = None
+        async for output in self._llm.generate(job.prompt, job.params.params, job.request_id, **extra):
+            delta = deltas.next(output)
+            if clock is not None:
+                clock.note(delta)
+            if job.params.stream:
+                yield delta
+            else:
+                last = output
+        if last is not None:
+            yield last
+
+    async def embed(self, job: EmbedJob) -> Embedding:
+        if self._encode_keywords is None:
+            msg = "embedding requests are not available with this vLLM"
+            raise RequestError(msg)
+        from vllm import PoolingParams
+
+        if job.dimensions is not None:
+            msg = 'embedding_request: "dimensions" is not available with this vLLM'
+            raise RequestError(msg)
+        keywords: Mapping[str, Any] = {"lora_request": common.make_lora(job.lora)}
+        extra = common.only(self._encode_keywords, keywords)
+        final: Any = None
+        async for output in self._llm.encode(job.prompt, PoolingParams(), job.request_id, **extra):
+            final = output
+        return common.to_embedding(final)
+
+    async def abort(self, request_id: str) -> None:
+        await self._llm.abort(request_id)
+
+    async def check_health(self) -> None:
+        if hasattr(self._llm, "check_health"):
+            await self._llm.check_health()
+
+    def shutdown(self) -> None:
+        if hasattr(self._llm, "shutdown_background_loop"):
+            self._llm.shutdown_background_loop()
+
+
+def start(arguments: Mapping[str, Any], stats: StatsSink | None) -> V0Engine:
+    """Start the engine. Must run on the loop that will use it. Raises what vLLM raises."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    return V0Engine(AsyncEngineArgs(**arguments), stats)

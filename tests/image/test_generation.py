@@ -1,0 +1,81 @@
+"""Text comes back over HTTP, in the shape upstream's backend gives it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.image.serving import Server
+from tritonbuild.spec import BuildSpec
+
+PROMPT = "What is Triton Inference Server?"
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"[A-Za-z]{2,}", text)
+
+
+def test_generate_answers_the_example_of_the_readme(server: Server) -> None:
+    reply = server.post(
+        "/v2/models/vllm_model/generate",
+        {"text_input": PROMPT, "parameters": {"stream": False, "temperature": 0}},
+    )
+    assert reply.status == 200, reply.text
+    answer = reply.json()
+    assert set(answer) == {"model_name", "model_version", "text_output"}
+    assert (answer["model_name"], answer["model_version"]) == ("vllm_model", "1")
+    assert answer["text_output"].startswith(PROMPT)
+    text = answer["text_output"].removeprefix(PROMPT)
+    assert len(set(words(text))) >= 4, f"not sensible: {text!r}"
+    assert sum(map(len, words(text))) > len(text) / 2, f"not sensible: {text!r}"
+
+
+def test_same_prompt_gets_the_same_answer_at_temperature_zero(server: Server) -> None:
+    assert server.answer(PROMPT) == server.answer(PROMPT)
+
+
+def test_exclude_input_in_output_drops_the_prompt(server: Server) -> None:
+    whole = server.answer(PROMPT)
+    assert server.answer(PROMPT, inputs={"exclude_input_in_output": True}) == whole.removeprefix(PROMPT)
+    assert server.answer(PROMPT, inputs={"exclude_input_in_output": False}) == whole
+
+
+def test_max_tokens_bounds_the_answer(server: Server) -> None:
+    def answer(tokens: int) -> str:
+        inputs = {"exclude_input_in_output": True}
+        return server.answer(PROMPT, inputs=inputs, max_tokens=tokens, ignore_eos=True)
+
+    short, long = answer(3), answer(12)
+    assert long.startswith(short)
+    assert len(short) < len(long)
+    # No token of a text model spans two words.
+    assert len(short.split()) <= 3
+
+
+def test_sampling_parameters_tensor_is_read_like_the_request_parameters(server: Server) -> None:
+    reply = server.post(
+        "/v2/models/vllm_model/generate",
+        {"text_input": PROMPT, "sampling_parameters": '{"temperature": 0, "max_tokens": 5}'},
+    )
+    assert reply.status == 200, reply.text
+    assert reply.json()["text_output"] == server.answer(PROMPT, max_tokens=5)
+
+
+def test_stream_joins_to_the_answer_without_the_prompt(server: Server) -> None:
+    whole = server.answer(PROMPT, inputs={"exclude_input_in_output": True}, max_tokens=24)
+    reply = server.ask(PROMPT, stream=True, max_tokens=24)
+    assert reply.status == 200, reply.text
+    events = reply.events()
+    assert len(events) >= 5, "the text did not come in pieces"
+    assert {frozenset(event) for event in events} == {
+        frozenset({"model_name", "model_version", "text_output"})
+    }
+    assert "".join(event["text_output"] for event in events) == whole
+
+
+def test_knows_the_capital_of_france(server: Server, spec: BuildSpec, description: dict[str, Any]) -> None:
+    if not spec.model or description["model"] != spec.model.name:
+        pytest.skip("the image does not carry the model of its row, and another may not know")
+    assert "Paris" in server.answer("The capital of France is", max_tokens=16)

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from triton_vllm.metrics import Recorder
+from triton_vllm.service import Service
+
+from .fakes import EngineDeadError, FakeCompletion, FakeEngine, FakeOutput, Request, delta
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+async def endless(job: Any) -> AsyncIterator[FakeOutput]:
+    while True:
+        yield delta(" a")
+        await asyncio.sleep(0.01)
+
+
+def test_one_answer_has_the_prompt_before_it(service: Service) -> None:
+    request = Request(text_input="Hi")
+    service.execute([request])
+    (response,) = request.sender.wait()
+    assert response.error is None
+    assert response.texts == ["Hi a b c"]
+    assert list(response.outputs) == ["text_output"]
+
+
+def test_a_stream_joins_to_the_answer_without_the_prompt(service: Service) -> None:
+    request = Request(text_input="Hi", stream=True)
+    service.execute([request])
+    assert "".join(response.texts[0] for response in request.sender.wait()) == " a b c"
+    assert request.sender.flags[:-1] == [0] * (len(request.sender.flags) - 1)
+
+
+def test_every_output_that_is_asked_for_is_there(service: Service) -> None:
+    flags = (
+        "finish_reason",
+        "cumulative_logprob",
+        "logprobs",
+        "num_input_tokens",
+        "num_output_tokens",
+    )
+    request = Request(text_input="Hi", **{f"return_{name}": True for name in flags})
+    service.execute([request])
+    (response,) = request.sender.wait()
+    assert set(response.outputs) == {"text_output", *flags}
+    assert response.outputs["finish_reason"].tolist() == [b"length"]
+    assert response.outputs["num_input_tokens"].tolist() == [3]
+    assert response.outputs["num_output_tokens"].tolist() == [3]
+    assert response.outputs["num_output_tokens"].dtype == "uint32"
+    assert response.outputs["cumulative_logprob"].dtype == "float32"
+    assert response.outputs["logprobs"].tolist() == [b"null"]
+
+
+def test_several_sequences_come_in_one_response(service: Service, engine: FakeEngine) -> None:
+    async def two(job: Any) -> AsyncIterator[FakeOutput]:
+        yield FakeOutput(
+            [FakeCompletion(1, "y", (1,), finish_reason="stop"), FakeCompletion(0, "x", (1,))], True
+        )
+
+    engine.script = two
+    request = Request({"n": 2}, text_input="Hi", exclude_input_in_output=True)
+    service.execute([request])
+    (response,) = request.sender.wait()
+    assert response.texts == ["x", "y"]
+
+
+def test_deltas_are_merged_while_the_sender_lags(service: Service, engine: FakeEngine) -> None:
+    async def fast(job: Any) -> AsyncIterator[FakeOutput]:
+        for number in range(500):
+            yield delta(f" {number}", "length" if number == 499 else None)
+            if number % 50 == 0:
+                await asyncio.sleep(0.005)
+
+    engine.script = fast
+    request = Request(text_input="Hi", stream=True, return_num_output_tokens=True, delay=0.01)
+    service.execute([request])
+    responses = request.sender.wait()
+    assert len(responses) < 50
+    assert "".join(response.texts[0] for response in responses) == "".join(f" {i}" for i in range(500))
+    assert sum(int(response.outputs["num_output_tokens"][0]) for response in responses) == 500
+
+
+def test_tokens_of_a_slow_engine_come_one_by_one(service: Service, engine: FakeEngine) -> None:
+    async def slow(job: Any) -> AsyncIterator[FakeOutput]:
+        for number in range(5):
+            yield delta(f" {number}", "length" if number == 4 else None)
+            await asyncio.sleep(0.05)
+
+    engine.script = slow
+    request = Request(text_input="Hi", stream=True)
+    service.execute([request])
+    assert [response.texts[0] for response in request.sender.wait()] == [f" {i}" for i in range(5)]
+
+
+def test_a_bad_request_is_answered_alone_and_the_others_run(
+    service: Service, engine: FakeEngine, recorder: Recorder
+) -> None:
+    bad, good = Request({"max_token": 1}, text_input="Hi"), Request(text_input="Hi")
+    service.execute([bad, good])
+    (response,) = bad.sender.wait()
+    assert response.error.code == "INVALID_ARG"
+    assert response.error.text == 'unknown parameter "max_token", did you mean "max_tokens"?'
+    assert response.texts == ["N/A"]
+    assert good.sender.wait()[0].error is None
+    assert len(engine.jobs) == 1
+    assert recorder.take()[0]["request_errors_total", ""] == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "text"),
+    [
+        (
+            ValueError("prompt\n is   too long"),
+            "INVALID_ARG",
+            "Error generating stream: prompt is too long",
+        ),
+        (RuntimeError("boom"), "INTERNAL", "Error generating stream: RuntimeError: boom"),
+        (KeyError(), "INVALID_ARG", "Error generating stream: KeyError"),
+        (EngineDeadError("x"), "UNAVAILABLE", "the vLLM engine died; see the server's log"),
+    ],
+)
+def test_what_the_engine_raises_is_one_line(
+    raised: Exception, code: str, text: str, service: Service, engine: FakeEngine
+) -> None:
+    async def failing(job: Any) -> AsyncIterator[FakeOutput]:
+        yield delta(" a")
+        raise raised
+
+    engine.script = failing
+    request = Request(text_input="Hi", stream=True)
+    service.execute([request])
+    error = request.sender.wait()[-1].error
+    assert (error.code, error.text) == (code, text)
+
+
+def test_a_cancelled_request_is_aborted_and_answered(
+    service: Service, engine: FakeEngine, pb_utils: Any, recorder: Recorder
+) -> None:
+    engine.script = endless
+    request = Request(text_input="Hi", stream=True)
+    service.execute([request])
+    wait_for(lambda: len(request.sender.responses) > 2)
+    request.sender.cancelled = True
+    assert request.sender.wait()[-1].error.code == "CANCELLED"
+    assert engine.aborted == [engine.jobs[0].request_id]
+    assert pb_utils.Logger.lines == [
+        "[vllm] Cancelling the request",
+        "[vllm] Successfully cancelled the request",
+    ]
+    counts, levels, _ = recorder.take()
+    assert counts["request_cancellations_total", ""] == 1
+    assert levels["num_requests_running"] == 0
+
+
+def test_draining_lets_requests_end_and_refuses_new_ones(service: Service, engine: FakeEngine) -> None:
+    release = asyncio.Event()
+
+    async def held(job: Any) -> AsyncIterator[FakeOutput]:
+        await release.wait()
+        yield delta(" a", "stop")
+
+    engine.script = held
+    accepted, late = Request(text_input="Hi"), Request(text_input="Hi")
+    service.execute([accepted])
+    wait_for(lambda: bool(engine.jobs))
+    assert not service.drain(timeout=0.05)
+    service.execute([late])
+    assert late.sender.wait()[0].error.code == "UNAVAILABLE"
+    service._loop.call(release.set)
+    assert service.drain(timeout=5)
+    assert accepted.sender.wait()[0].texts == ["Hi a"]
+
+
+def test_a_dead_engine_is_reported_once_and_refuses_at_once(
+    service: Service, engine: FakeEngine, failures: list[str]
+) -> None:
+    engine.failed = True
+    wait_for(lambda: bool(failures))
+    request = Request(text_input="Hi")
+    service.execute([request])
+    error = request.sender.wait()[0].error
+    assert (error.code, error.text) == (
+        "UNAVAILABLE",
+        "Model is unavailable due to unhealthy vLLM engine",
+    )
+    assert not service.healthy
+    time.sleep(0.25)
+    assert failures == ["failed"]
+
+
+def test_the_health_check_asks_the_engine(service: Service, engine: FakeEngine, failures: list[str]) -> None:
+    service._health_check = True
+    engine.health = RuntimeError("sick")
+    request = Request(text_input="Hi")
+    service.execute([request])
+    assert request.sender.wait()[0].error.text == "Model is unavailable due to unhealthy vLLM engine"
+    assert failures == ["failed"]
+
+
+def test_an_embedding_request_gets_its_vector(service: Service) -> None:
+    request = Request(text_input="", embedding_request='{"input": "Hi"}')
+    service.execute([request])
+    assert request.sender.wait()[0].texts == ["[0.5, -1.0]"]
+
+
+def test_an_image_that_is_none_is_named(service: Service) -> None:
+    request = Request(text_input="Hi", image=["%%%"])
+    pytest.importorskip("PIL")
+    service.execute([request])
+    assert request.sender.wait()[0].error.text.startswith('input "image" element 0 is not base64')

@@ -1,0 +1,453 @@
+"""The command line as its users meet it: what is accepted, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tritonbuild import cli
+from tritonbuild.errors import BuildError, OverBudget
+from tritonbuild.identifiers import BuildId
+from tritonbuild.matrix import Matrix
+from tritonbuild.pipeline import BuildOptions, BuildResult
+from tritonbuild.records import update_record
+from tritonbuild.smoke import SmokeResult
+from tritonbuild.spec import BuildSpec
+
+Cli = Callable[..., Any]
+
+# The command of the project's first specification, word for word.
+SEED = (
+    "-v --enable-logging --enable-stats --enable-tracing --enable-metrics --enable-gpu-metrics"
+    " --enable-cpu-metrics --enable-gpu --filesystem=gcs --filesystem=s3 --filesystem=azure_storage"
+    " --endpoint=http --endpoint=grpc --endpoint=sagemaker --endpoint=vertex-ai"
+    " --upstream-container-version=24.08 --backend=python:r24.08 --backend=vllm:r24.08"
+).split()
+
+
+@pytest.fixture(autouse=True)
+def loaded_once(monkeypatch: pytest.MonkeyPatch, matrix: Matrix) -> None:
+    """Spare each test the reading of versions.yaml; test_matrix.py tests that."""
+    monkeypatch.setattr(cli, "load_matrix", lambda _: matrix)
+
+
+@pytest.fixture
+def built(
+    monkeypatch: pytest.MonkeyPatch, result_of: Callable[..., BuildResult]
+) -> list[tuple[BuildSpec, BuildOptions]]:
+    """Collects what would have been built."""
+    calls: list[tuple[BuildSpec, BuildOptions]] = []
+
+    def build_row(spec: BuildSpec, options: BuildOptions, console: object) -> BuildResult:
+        calls.append((spec, options))
+        return result_of(spec)
+
+    monkeypatch.setattr(cli, "build_row", build_row)
+    return calls
+
+
+def _rows(built: list[tuple[BuildSpec, BuildOptions]]) -> list[str]:
+    return [str(spec.row) for spec, _ in built]
+
+
+# --- what is accepted ---------------------------------------------------------------------
+
+
+def test_the_seed_command_is_accepted(run_cli: Cli) -> None:
+    outcome = run_cli(*SEED, "--dryrun")
+    assert outcome.code == 0, outcome.err
+    assert "row      24.08-cuda-pypi" in outcome.out
+    assert "image    tritonserver:24.08-vllm-python-py3\n" in outcome.out
+    assert outcome.writes == ()
+
+
+def test_the_seed_command_builds_the_cuda_row(run_cli: Cli, built: list[Any]) -> None:
+    assert run_cli(*SEED).code == 0
+    assert _rows(built) == ["24.08-cuda-pypi"]
+
+
+@pytest.mark.parametrize(
+    ("words", "row"),
+    [
+        ("", "24.08-cpu-pypi"),
+        ("build", "24.08-cpu-pypi"),
+        ("--upstream-container-version=24.08", "24.08-cpu-pypi"),
+        ("--upstream-container-version=24.10", "24.10-cpu-pypi"),
+        ("--container-version=24.10", "24.10-cpu-pypi"),
+        ("--upstream-container-version=24.10 --container-version=24.10", "24.10-cpu-pypi"),
+        ("--enable-gpu", "24.08-cuda-pypi"),
+        ("--enable-all", "24.08-cuda-pypi"),
+        ("--enable-gpu --server-source=ngc", "24.08-cuda-ngc"),
+        ("build 24.08-cuda-ngc", "24.08-cuda-ngc"),
+        ("build 24.08-cuda-pypi --enable-gpu", "24.08-cuda-pypi"),
+    ],
+)
+def test_flags_choose_the_row(run_cli: Cli, built: list[Any], words: str, row: str) -> None:
+    outcome = run_cli(*words.split())
+    assert outcome.code == 0, outcome.err
+    assert _rows(built) == [row]
+
+
+def test_a_pattern_builds_every_row_it_matches(run_cli: Cli, built: list[Any]) -> None:
+    assert run_cli("build", "24.*-cpu-pypi").code == 0
+    assert _rows(built) == ["24.08-cpu-pypi", "24.10-cpu-pypi"]
+
+
+def test_choose_rows_is_pure(matrix: Matrix) -> None:
+    options = cli.parse_arguments(["--upstream-container-version=24.10"])
+    assert cli.choose_rows(options, matrix) == [BuildId("24.10", "cpu", "pypi")]
+
+
+def test_flags_reach_the_build(run_cli: Cli, built: list[Any], tmp_path: Path) -> None:
+    secret, folder = tmp_path / "token", tmp_path / "out"
+    secret.write_text("x", encoding="utf-8")
+    words = ["--build-dir", folder, "--wheelhouse", tmp_path, "--ca-cert", secret, "--tag", "a:b", "--tag", "c"]
+    words += ["--image", "base,debian:x", "--no-container-pull", "--pull", "--no-cache", "--no-smoke"]
+    words += ["--force-smoke", "--build-secret", "token", secret]
+    assert run_cli(*map(str, words)).code == 0
+    options = built[0][1]
+    assert options == BuildOptions(
+        build_dir=folder,
+        wheelhouses=[tmp_path],
+        ca_cert=secret,
+        build_secrets={"token": secret},
+        base_override="debian:x",
+        tags=["a:b", "c"],
+        allow_pull=False,
+        force_pull=True,
+        no_cache=True,
+        smoke=False,
+        force_smoke=True,
+    )
+
+
+def test_a_build_ends_with_tags_size_and_the_lines_to_try(run_cli: Cli, built: list[Any]) -> None:
+    out = run_cli().out
+    assert "tritonserver:a-tag" in out
+    assert "1300 MB uncompressed" in out
+    assert "docker run --rm" in out
+    assert "curl -X POST localhost:8000/v2/models/vllm_model/generate -d '{" in out
+    assert "largest parts" in out
+
+
+def test_asking_for_less_than_the_server_has_is_said_and_allowed(run_cli: Cli, built: list[Any]) -> None:
+    outcome = run_cli("--endpoint=http")
+    assert outcome.code == 0
+    assert "note: the prebuilt server also has the endpoints grpc, sagemaker, vertex-ai" in outcome.err
+
+
+@pytest.mark.parametrize("words", ["-j 4", "--build-parallel=4", "--no-container-interactive"])
+def test_upstream_flags_without_effect_are_accepted(run_cli: Cli, built: list[Any], words: str) -> None:
+    assert run_cli(*words.split()).code == 0
+
+
+# --- the dry run --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("flag", ["--dryrun", "--dry-run"])
+def test_a_dry_run_prints_the_plan_and_writes_nothing(run_cli: Cli, tmp_path: Path, flag: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    outcome = run_cli(flag, "--build-dir", str(tmp_path / "out"))
+    assert outcome.code == 0
+    assert outcome.writes == ()
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "triton   2.49.0 from nvidia-pytriton==0.5.11" in outcome.out
+    assert "model    SmolLM2-135M-Instruct" in outcome.out
+    assert "docker build --progress=plain" in outcome.out
+    assert "pytest tests/image --image tritonserver:24.08-vllm-python-py3-cpu" in outcome.out
+
+
+def test_a_dry_run_shows_the_given_names_base_and_model(run_cli: Cli, tmp_path: Path) -> None:
+    model = tmp_path / "my-model"
+    model.mkdir()
+    (model / "config.json").touch()
+    (model / "model.safetensors").touch()
+    out = run_cli("--dryrun", "--tag", "x:1", "--image", "base,own:2", "--bake-model", str(model)).out
+    assert "image    x:1\n" in out
+    assert "--tag x:1" in out
+    assert "pytest tests/image --image x:1" in out
+    assert "base     own:2" in out
+    assert "BASE_IMAGE=own:2" in out
+    assert "model    my-model" in out
+
+
+def test_a_dry_run_says_which_conflicts_were_settled(run_cli: Cli) -> None:
+    assert re.search(r"conflict vllm: .* 0\.5\.3\.post1 is used: build\.py", run_cli("--dryrun").out)
+
+
+def test_the_write_watch_of_these_tests_sees_writes(
+    run_cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write(*_: object) -> None:
+        (tmp_path / "x").write_text("x", encoding="utf-8")
+
+    monkeypatch.setitem(cli._VERBS, "list", write)
+    assert run_cli("list").writes == (f"open {tmp_path / 'x'}",)
+
+
+# --- what is refused ----------------------------------------------------------------------
+
+REFUSED = [
+    (["--endpoint=htp"], 2, "--endpoint: unknown value 'htp'", "did you mean 'http'?"),
+    (["--filesystem=s4"], 2, "--filesystem: unknown value 's4'", "did you mean 's3'?"),
+    (["--backend=vlm"], 2, "--backend: unknown value 'vlm'", "did you mean 'vllm'?"),
+    (["--backend=vlm:r24.08"], 2, "--backend: unknown value 'vlm'", "did you mean 'vllm'?"),
+    (["--backend=python:r24.07"], 5, "holds python of r24.08, not of 'r24.07'", "--backend=python:r24.08"),
+    (["--upstream-container-version=99.99"], 2, "'99.99' is not a release", "two digits"),
+    (["--upstream-container-version=23.10"], 2, "release 23.10 is not in versions.yaml", "24.08, 24.10"),
+    (["--upstream-container-version=24.8"], 2, "'24.8' is not a release", ": 24.08"),
+    (["--upstream-container-version=24.08; id"], 2, "'24.08; id' is not a release", "two digits"),
+    (["--container-version=24.8"], 2, "--container-version: '24.8'", ": 24.08"),
+    (
+        ["--upstream-container-version=24.08", "--container-version=24.10"],
+        2,
+        "--upstream-container-version=24.08 and --container-version=24.10 name two releases",
+        "one image holds one release",
+    ),
+    (["--enable-gpu-metrics"], 2, "--enable-gpu-metrics needs --enable-gpu", "add --enable-gpu"),
+    (["--enable-metrics", "--enable-gpu-metrics"], 2, "needs --enable-gpu", "add --enable-gpu"),
+    (["--enable-cpu-metrics"], 2, "--enable-cpu-metrics needs --enable-metrics", "add --enable-metrics"),
+    (
+        ["--enable-gpu", "--enable-nvtx"],
+        5,
+        "24.08-cuda-pypi: the prebuilt server has no --enable-nvtx",
+        "--server-source=ngc",
+    ),
+    (["--enable-nvtx"], 5, "24.08-cpu-pypi: the prebuilt server has no --enable-nvtx", "compiled from source"),
+    (["--endpoints=http"], 2, "unknown argument '--endpoints=http'", "did you mean --endpoint?"),
+    (["--endpoints", "http"], 2, "unknown argument '--endpoints'", "did you mean --endpoint?"),
+    (["--enable-metric"], 2, "unknown argument '--enable-metric'", "did you mean --enable-metrics?"),
+    (["--dry"], 2, "unknown argument '--dry'", "did you mean --dry"),
+    (["biuld"], 2, "unknown verb 'biuld'", "did you mean 'build'?"),
+    (["list", "--jsn"], 2, "unknown argument '--jsn'", "did you mean --json?"),
+    (["--tag=one:1", "build"], 4, "matches 'build'", "known"),
+    (["build", "24.*-cpu-*", "--tag=one:1"], 2, "--tag names one image, but 2 rows", "select one row"),
+    (
+        ["build", "24.08-cpu-pypi", "--upstream-container-version=24.08"],
+        2,
+        "the row '24.08-cpu-pypi' and --upstream-container-version are given together",
+        "give one of them",
+    ),
+    (["build", "24.08-cpu-pypi", "--server-source=pypi"], 2, "given together", "give one of them"),
+    (["build", "24.08-cpu-pypi", "--enable-gpu"], 5, "--enable-gpu asks for a cuda image", "a cuda row"),
+    (["build", "24.08-cpu-pypi", "--enable-all"], 5, "--enable-all asks for a cuda image", "a cuda row"),
+    (["build", "24.08-cpu-pipy"], 4, "no row of versions.yaml matches", "did you mean '24.08-cpu-pypi'?"),
+    (["--upstream-container-version=24.10", "--enable-gpu"], 4, "no cuda image of 24.10", "24.08-cuda-pypi"),
+    (["--server-source=ngc"], 4, "no cpu image of 24.08 from 'ngc'", "24.08-cpu-pypi"),
+    (["--server-source=conda"], 2, "invalid choice: 'conda'", "--help"),
+    (["--wheelhouse=/nowhere"], 2, "--wheelhouse: /nowhere is not a folder", "*.whl"),
+    (["--bake-model=/nowhere"], 2, "--bake-model: /nowhere has no config.json", "Hugging Face model folder"),
+    (["-j0"], 2, "-j: 0 is not a number of jobs", "1 or more"),
+    (["-jmany"], 2, "invalid int value: 'many'", "--help"),
+    (["--image=debian:bookworm"], 2, "--image: 'debian:bookworm' is not base,REF", "--image base,"),
+    (["--image=gpu-base,debian:bookworm"], 2, "is not base,REF", "--image base,"),
+    (["--build-secret", "token"], 2, "--build-secret: expected 2 arguments", "--help"),
+    (["smoke", "24.*", "--image=x"], 2, "--image names one image, but 4 rows", "select one row"),
+    (["show"], 2, "the following arguments are required: selector", "--help"),
+    (["--enable-gpu=1"], 2, "ignored explicit argument '1'", "--help"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "error", "hint"), REFUSED, ids=[" ".join(r[0]) for r in REFUSED])
+def test_a_mistake_ends_in_one_line_and_a_hint(
+    run_cli: Cli, built: list[Any], words: list[str], code: int, error: str, hint: str
+) -> None:
+    run_cli(*words).assert_refused(code, error=error, hint=hint)
+    assert built == []
+
+
+# Each of these would mean something to a shell, a Dockerfile or an argv.
+SMUGGLED = ["a\nRUN id", 'a"b', "a'b", "a;id", "a$(id)", "a b", "a`id`", "a|b", "a&b", "a\\b", "--pull", ""]
+
+
+@pytest.mark.parametrize("value", SMUGGLED)
+@pytest.mark.parametrize(
+    "words",
+    [
+        lambda v: ["--tag", f"x:{v}"],
+        lambda v: ["--tag", f"{v}:x"],
+        lambda v: [f"--image=base,{v}"],
+        lambda v: [f"--image=base,x:{v}"],
+        lambda v: ["--build-secret", f"{v},src=x" if v else "a,b", __file__],
+        lambda v: [f"--upstream-container-version=24.08{v}" if v else "--upstream-container-version=2408"],
+        lambda v: [f"--server-source={v}"],
+        lambda v: [f"--endpoint={v}"],
+        lambda v: [f"--filesystem={v}"],
+        lambda v: [f"--backend={v}"],
+        lambda v: [f"--backend=python:r24.08{v}" if v else "--backend=python:x"],
+    ],
+    ids=["tag", "repository", "base", "base-tag", "secret", "release", "source", "endpoint", "fs", "backend", "branch"],
+)
+def test_nothing_can_be_smuggled_in(
+    run_cli: Cli, built: list[Any], words: Callable[[str], list[str]], value: str
+) -> None:
+    outcome = run_cli(*words(value))
+    assert outcome.code in (2, 5), outcome.err
+    assert len(outcome.errors) == len(outcome.hints) == 1, outcome.err
+    assert len(outcome.err.splitlines()) == 2, outcome.err
+    assert outcome.writes == ()
+    assert built == []
+
+
+@pytest.mark.parametrize(
+    "reference", ["debian", "host.example:5000/a/b:1", "debian:x@sha256:" + "0" * 64, "sha256:" + "0" * 64]
+)
+def test_usual_base_images_are_accepted(run_cli: Cli, built: list[Any], reference: str) -> None:
+    assert run_cli(f"--image=base,{reference}").code == 0
+    assert built[0][1].base_override == reference
+
+
+@pytest.mark.parametrize(
+    "tag", ["x", "x:1", "a/b:1.2-c_d", "host.example:5000/team/x:24.08", "host.example/x:24.08-rc"]
+)
+def test_usual_image_names_are_accepted(run_cli: Cli, built: list[Any], tag: str) -> None:
+    assert run_cli("--tag", tag).code == 0
+    assert built[0][1].tags == [tag]
+
+
+# --- the other verbs ----------------------------------------------------------------------
+
+
+def test_list_json_holds_every_row(run_cli: Cli, matrix: Matrix) -> None:
+    outcome = run_cli("list", "--json")
+    rows = json.loads(outcome.out)
+    assert [row["row"] for row in rows] == [str(row) for row in matrix.rows()]
+    assert rows[0] == {
+        "row": "24.08-cpu-pypi",
+        "release": "24.08",
+        "variant": "cpu",
+        "source": "pypi",
+        "triton": "2.49.0",
+        "vllm": "0.30.0",
+        "cuda": None,
+        "image": "tritonserver:24.08-vllm-python-py3-cpu",
+    }
+    assert outcome.err == ""
+
+
+def test_list_json_takes_a_pattern(run_cli: Cli) -> None:
+    assert [row["row"] for row in json.loads(run_cli("list", "*-ngc", "--json").out)] == ["24.08-cuda-ngc"]
+
+
+def test_list_shows_every_row_uncut(run_cli: Cli, matrix: Matrix) -> None:
+    out = run_cli("list").out
+    assert all(str(row) in out for row in matrix.rows())
+    assert "tritonserver:24.08-vllm-python-py3-cpu" in out
+
+
+def test_show_tells_all_pins_of_a_row(run_cli: Cli) -> None:
+    shown = json.loads(run_cli("show", "24.08-cpu-pypi").out)
+    assert shown["server"]["requirement"] == "nvidia-pytriton==0.5.11"
+    assert shown["engine"]["version"] == "0.30.0"
+    assert shown["release"]["conflicts"][0]["chosen"] == "0.5.3.post1"
+
+
+def test_render_check_agrees_with_what_is_committed(run_cli: Cli) -> None:
+    outcome = run_cli("render", "--check")
+    assert outcome.code == 0, outcome.err
+    assert outcome.writes == ()
+
+
+def test_lock_check_agrees_with_what_is_committed(run_cli: Cli) -> None:
+    outcome = run_cli("lock", "--check")
+    assert outcome.code == 0, outcome.err
+    assert outcome.writes == ()
+
+
+def test_inspect_shows_the_record_of_the_last_build(run_cli: Cli, tmp_path: Path) -> None:
+    words = ("inspect", "24.08-cpu-pypi", "--build-dir", str(tmp_path))
+    run_cli(*words).assert_refused(4, error="24.08-cpu-pypi has no record", hint="./build.py build 24.08-cpu-pypi")
+    update_record(tmp_path / "24.08-cpu-pypi", size=7)
+    assert json.loads(run_cli(*words).out) == {"size": 7}
+
+
+@pytest.mark.parametrize(
+    ("words", "image"),
+    [
+        (["smoke", "24.08-cpu-pypi"], "tritonserver:24.08-vllm-python-py3-cpu"),
+        (["smoke", "24.08-cpu-pypi", "--image", "other:1"], "other:1"),
+    ],
+)
+def test_smoke_tests_the_rows_image_or_the_given_one(
+    run_cli: Cli, monkeypatch: pytest.MonkeyPatch, words: list[str], image: str
+) -> None:
+    tested: list[str] = []
+
+    def smoke_row(spec: BuildSpec, reference: str, *_: object) -> SmokeResult:
+        tested.append(reference)
+        return SmokeResult(image_id="1", tests_sha256="2", passed=3, failed=0, skipped=("t: no GPU",))
+
+    monkeypatch.setattr(cli, "smoke_row", smoke_row)
+    outcome = run_cli(*words)
+    assert outcome.code == 0
+    assert tested == [image]
+    assert "24.08-cpu-pypi: 3 passed, 1 skipped" in outcome.out
+    assert "t: no GPU" in outcome.out
+
+
+# --- how commands end ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "error"),
+    [
+        (OverBudget("too large", hint="use less"), 12, "too large"),
+        (BuildError("odd"), 1, "odd"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (ZeroDivisionError("by zero"), 1, "unexpected ZeroDivisionError: by zero"),
+    ],
+)
+def test_a_failure_becomes_a_line_and_an_exit_code(
+    run_cli: Cli, monkeypatch: pytest.MonkeyPatch, failure: BaseException, code: int, error: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(cli, "build_row", fail)
+    outcome = run_cli()
+    assert outcome.code == code
+    assert outcome.errors == [error]
+    assert "Traceback" not in outcome.err
+
+
+def test_debug_adds_the_traceback(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "build_row", fail)
+    assert "Traceback" in run_cli("--debug").err
+
+
+def test_a_closed_pipe_is_no_failure(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setitem(cli._VERBS, "list", fail)
+    outcome = run_cli("list")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["build", "--help"], ["list", "-h"]])
+def test_help_ends_well(run_cli: Cli, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        run_cli(*words)
+    assert end.value.code == 0
+    assert "usage: build.py" in capsys.readouterr().out
+
+
+def test_help_names_every_verb_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    text = cli.make_parser()[0].format_help()
+    assert all(re.search(rf"^    {verb} ", text, flags=re.MULTILINE) for verb in cli._VERBS)
+    codes = {kind.exit_code for kind in BuildError.__subclasses__()}
+    assert all(re.search(rf"\b{code} ", text) for code in codes | {0, 1, 130})
+
+
+def test_every_verb_and_flag_has_a_help_text() -> None:
+    for verb in cli.make_parser()[1].values():
+        assert verb.description
+        assert all(action.help for action in verb._actions)

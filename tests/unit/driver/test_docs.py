@@ -1,0 +1,62 @@
+"""What the documentation must not forget."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tritonbuild import cli
+from tritonbuild.errors import BuildError
+from tritonbuild.matrix import Matrix
+from tritonbuild.paths import ROOT
+
+CODES = sorted({0, 130, BuildError.exit_code, *(kind.exit_code for kind in BuildError.__subclasses__())})
+
+
+@pytest.fixture(scope="module")
+def documentation() -> str:
+    files = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
+
+
+@pytest.mark.parametrize("verb", sorted(cli._VERBS))
+def test_every_verb_is_documented(documentation: str, verb: str) -> None:
+    assert re.search(rf"build\.py {verb}\b", documentation)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_exit_code_is_documented(documentation: str, code: int) -> None:
+    """As a row of a table: ``| 6 | stale file | ...``."""
+    assert re.search(rf"^\| *`?{code}`? *\|", documentation, flags=re.MULTILINE)
+
+
+def test_every_build_flag_is_documented(documentation: str) -> None:
+    flags = [f for f in cli.make_parser()[1]["build"].known_flags() if f.startswith("--") and f != "--help"]
+    assert not [flag for flag in flags if not re.search(rf"{flag}\b", documentation)]
+
+
+def test_the_readme_shows_every_row(matrix: Matrix) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not [row for row in matrix.rows() if str(row) not in text]
+
+
+def test_every_key_of_versions_yaml_is_explained(documentation: str) -> None:
+    """The error of a malformed versions.yaml sends people to docs/versions.md."""
+    text = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    assert not [key for key in Matrix.model_fields if f"`{key}`" not in text]
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
+        if not page.is_file():
+            continue
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_make_help_lists_every_target() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", text, flags=re.MULTILINE)) - {"venv"}
+    assert targets >= {"help", "image", "test", "lint", "render", "lock", "clean"}
+    assert targets == set(re.findall(r"^([a-z-]+):.*## \S", text, flags=re.MULTILINE))

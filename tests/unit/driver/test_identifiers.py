@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+
+from tritonbuild.errors import NothingSelected, UsageError
+from tritonbuild.identifiers import BuildId, check_release, did_you_mean, nearest, select
+
+ROWS = [
+    BuildId("24.10", "cpu", "pypi"),
+    BuildId("24.08", "cuda", "pypi"),
+    BuildId("24.08", "cpu", "pypi"),
+]
+
+
+def test_a_row_reads_as_release_variant_source() -> None:
+    assert str(BuildId("24.08", "cpu", "pypi")) == "24.08-cpu-pypi"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("24.08-cpu-pypi", ["24.08-cpu-pypi"]),
+        ("24.*-cpu-*", ["24.08-cpu-pypi", "24.10-cpu-pypi"]),
+        ("*", ["24.08-cpu-pypi", "24.08-cuda-pypi", "24.10-cpu-pypi"]),
+        ("24.[01]8-*", ["24.08-cpu-pypi", "24.08-cuda-pypi"]),
+    ],
+)
+def test_select_returns_matching_rows_in_order(pattern: str, expected: list[str]) -> None:
+    assert [str(row) for row in select(pattern, ROWS)] == expected
+
+
+def test_select_names_the_nearest_row_when_nothing_matches() -> None:
+    with pytest.raises(NothingSelected) as failure:
+        select("24.08-cpu-pipy", ROWS)
+    assert "did you mean '24.08-cpu-pypi'?" in str(failure.value.hint)
+
+
+def test_check_release_returns_a_known_release() -> None:
+    assert check_release("24.08", flag="--x", known=["24.08"]) == "24.08"
+
+
+@pytest.mark.parametrize("value", ["24.8", "24.13", "24.00", "2408", "24.08 ", " 24.08", "24.08\n", "14.08", ""])
+def test_check_release_refuses_another_form(value: str) -> None:
+    with pytest.raises(UsageError, match="not a release of the form YY.MM"):
+        check_release(value, flag="--x", known=["24.08", "24.10"])
+
+
+def test_check_release_pads_a_short_month_in_its_hint() -> None:
+    with pytest.raises(UsageError) as failure:
+        check_release("24.8", flag="--x", known=["24.08"])
+    assert str(failure.value.hint).endswith(": 24.08")
+
+
+def test_check_release_lists_the_known_ones() -> None:
+    with pytest.raises(UsageError) as failure:
+        check_release("23.10", flag="--x", known=["24.10", "24.08"])
+    assert failure.value.hint == "known releases: 24.08, 24.10"
+
+
+def test_nearest_needs_some_likeness() -> None:
+    assert nearest("htp", ["http", "grpc"]) == "http"
+    assert nearest("zzz", ["http", "grpc"]) is None
+    assert did_you_mean("zzz", ["http", "grpc"]) == "known: grpc, http"
