@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console as RichConsole
@@ -15,7 +16,6 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 
 from tritonbuild.errors import BuildError, CommandFailed
-
 
 # A failed RUN quotes itself several times, thousands of characters long; the log has it whole.
 _TAIL_WIDTH = 160
@@ -69,6 +69,16 @@ class Console:
         if self.log_stream:
             self.log_stream.write(text + "\n")
             self.log_stream.flush()
+
+    @contextmanager
+    def logging_to(self, path: Path) -> Iterator[None]:
+        """Write everything to a log file as well, as long as this lasts."""
+        with path.open("w", encoding="utf-8") as stream:
+            self.log_stream = stream
+            try:
+                yield
+            finally:
+                self.log_stream = None
 
     def line(self, text: str) -> None:
         if not self.quiet:

@@ -15,6 +15,15 @@ from tritonbuild.paths import BACKEND, IMAGE_FILES, ROOT, SAMPLES
 from tritonbuild.spec import BuildSpec
 
 _MODELS = "/opt/tritonserver/models"
+# A chat model answers a question in its own form, and often ends at once on a bare text.
+_CHAT_PARAMETER = """
+parameters [
+  {
+    key: "APPLY_CHAT_TEMPLATE"
+    value: { string_value: "true" }
+  }
+]
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +108,14 @@ def stage_context(
     model_json = _model_json(spec, baked)
     if model_json is not None:
         _write_stable(folder, fresh, "model_repository/vllm_model/1/model.json", model_json)
+    if not baked and spec.model and spec.model.chat:
+        config = fresh / "model_repository/vllm_model/config.pbtxt"
+        _write_stable(
+            folder,
+            fresh,
+            str(config.relative_to(fresh)),
+            config.read_text(encoding="utf-8") + _CHAT_PARAMETER,
+        )
     if baked:
         target = fresh / "model" / baked.name
         shutil.copytree(baked.path, target, copy_function=lambda a, b: _link_or_copy(Path(a), Path(b)))

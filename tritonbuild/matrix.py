@@ -21,7 +21,8 @@ ImageRef = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9./_-]*(:[A
 DebName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Requirement = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[a-z0-9,_-]+\])?([<>=!~]=?[0-9A-Za-z.+*]+)?$")
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[a-z0-9,_-]+\])?([<>=!~]=?[0-9A-Za-z.+*]+)?$"),
 ]
 Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9A-Za-z.+]+$")]
 # Neither can leave the folder it starts in: no part is empty, "." or "..".
@@ -151,6 +152,7 @@ class BakedModel(_Model):
     requirements: tuple[Pinned, ...]
     licence: Licence
     licence_file: RelativePath
+    chat: bool = False
     engine_args: dict[Name, bool | int | float | str]
     evidence: tuple[Evidence, ...] = Field(min_length=1)
 
@@ -318,8 +320,9 @@ def load_matrix(path: Path) -> Matrix:
     text = path.read_text(encoding="utf-8")
     hint = f"correct {path.name}; docs/versions.md explains every key"
     try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        loader = yaml.SafeLoader(text)
+        tree = loader.get_single_node()
+        data = loader.construct_document(tree) if tree else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]

@@ -83,11 +83,9 @@ def build_row(spec: BuildSpec, options: BuildOptions, console: Console) -> Build
         raise Busy(message, hint="wait for it, or give this build its own --build-dir") from error
     log = folder / "build.log"
     try:
-        with log.open("w", encoding="utf-8") as stream:
-            console.log_stream = stream
+        with console.logging_to(log):
             return _build_locked(spec, options, console, folder, log)
     finally:
-        console.log_stream = None
         lock.release()
 
 
@@ -196,8 +194,7 @@ def smoke_row(spec: BuildSpec, image: str, build_dir: Path | None, console: Cons
     """Run the smoke tests of a row on any image that the engine has."""
     folder = row_folder(spec.row, build_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "smoke.log").open("w", encoding="utf-8") as stream:
-        console.log_stream = stream
+    with console.logging_to(folder / "smoke.log"):
         with console.step("engine", f"{spec.row}: engine") as step:
             client = ensure_engine(step)
         try:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from triton_vllm import device, enginefields, lora, modeljson, processes
+from triton_vllm.chat import ChatTemplate
 from triton_vllm.engines.interface import Engine, Lora
 from triton_vllm.errors import ModelError, one_line
 from triton_vllm.loopthread import LoopThread
@@ -45,6 +46,7 @@ class Backend:
         self._loop.start()
         self._recorder = self._make_recorder(engine_args)
         self._engine = self._start_engine(engine_args)
+        chat = self._read_chat_template()
         self._start_reporter()
         self._service = Service(
             pb_utils=pb_utils,
@@ -54,6 +56,7 @@ class Backend:
             stats=self._recorder,
             health_check=self._settings.health_check,
             on_engine_failure=self._on_engine_failure,
+            chat=chat,
         )
         self._service.start()
 
@@ -113,6 +116,15 @@ class Backend:
         if not lora.is_enabled(engine_args):
             return None
         return lora.read_loras(self._settings.lora_path)
+
+    def _read_chat_template(self) -> ChatTemplate | None:
+        if not self._settings.apply_chat_template:
+            return None
+        try:
+            return ChatTemplate(self._loop.submit(self._engine.get_tokenizer()).result())
+        except ModelError:
+            self._stop_engine()
+            raise
 
     def _set_environment(self, engine_args: Mapping[str, Any]) -> None:
         settings = self._settings

@@ -45,6 +45,8 @@ def one_line(error: BaseException) -> str:
     """Return the error's text as one line without memory addresses, or its type if it has none."""
     text = " ".join(str(error).split())
     text = re.sub(r" at 0x[0-9a-f]+", "", text)
+    # pydantic ends each message with a link to its own documentation.
+    text = re.sub(r" For further information visit \S+", "", text)
     if len(text) > MAX_MESSAGE:
         text = text[: MAX_MESSAGE - 3] + "..."
     return text or type(error).__name__

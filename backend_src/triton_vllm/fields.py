@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Union, get_type_hints
 
-from triton_vllm.errors import RequestError, shown
+from triton_vllm.errors import RequestError, one_line, shown
 from triton_vllm.jsontext import JsonProblem, parse_object
 
 # What a number must fit in to travel to the engine's process.
@@ -41,11 +42,15 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Field:
-    """A sampling parameter: its name, and the kinds of value that it takes (keys of TITLES)."""
+    """A sampling parameter: its name, and the kinds of value that it takes (keys of TITLES).
+
+    With `make`, the parameter is an object that is made from the keys of a JSON object.
+    """
 
     name: str
     kinds: frozenset[str]
     optional: bool = False
+    make: Callable[..., Any] | None = None
 
 
 def read_fields(params_class: type, hidden: frozenset[str]) -> dict[str, Field]:
@@ -63,7 +68,10 @@ def read_fields(params_class: type, hidden: frozenset[str]) -> dict[str, Field]:
         if name.startswith("_") or name in hidden or name in ("return", "self"):
             continue
         kinds = _kinds(hint)
-        fields[name] = Field(name, frozenset(kinds - {"none"}), "none" in kinds)
+        make = _dataclass_of(hint)
+        if make is not None:
+            kinds |= {"dict"}
+        fields[name] = Field(name, frozenset(kinds - {"none"}), "none" in kinds, make)
     return fields
 
 
@@ -71,6 +79,17 @@ def coerce(field: Field, value: Any) -> Any:
     """Return the value as one of the field's kinds. Raises RequestError naming field and value."""
     if value is None and field.optional:
         return None
+    fitted = _coerce_kind(field, value)
+    if field.make is None or not isinstance(fitted, dict):
+        return fitted
+    try:
+        return field.make(**fitted)
+    except Exception as error:
+        msg = f'parameter "{field.name}": {one_line(error)}'
+        raise RequestError(msg) from None
+
+
+def _coerce_kind(field: Field, value: Any) -> Any:
     kinds = [kind for kind in ORDER if kind in field.kinds]
     if not kinds:
         return value
@@ -105,6 +124,14 @@ def _kinds(hint: Any) -> frozenset[str]:
     if hasattr(hint, "__metadata__"):  # Annotated[...]
         return _kinds(origin)
     return frozenset()
+
+
+def _dataclass_of(hint: Any) -> Callable[..., Any] | None:
+    """Return the dataclass that an annotation such as `X | None` names."""
+    for candidate in (hint, *(getattr(hint, "__args__", ()) or ())):
+        if isinstance(candidate, type) and dataclasses.is_dataclass(candidate):
+            return candidate
+    return None
 
 
 def _fit(kind: str, value: Any) -> Any:

@@ -13,6 +13,8 @@ from triton_vllm.errors import RequestError, one_line
 
 def decode_images(encoded: Sequence[bytes]) -> list[Any]:
     """Return PIL images in RGB. Raises RequestError naming the element that is none."""
+    if not encoded:
+        return []
     from PIL import Image
 
     images: list[Any] = []

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from triton_vllm import processes
+from triton_vllm.chat import ChatTemplate
 from triton_vllm.embeddings import embedding_text, make_embed_job
 from triton_vllm.engines.common import translate
 from triton_vllm.engines.interface import Engine, GenerateJob, Lora, StatsSink
@@ -54,6 +55,7 @@ class Service:
         stats: StatsSink | None,
         health_check: bool,
         on_engine_failure: Callable[[], None],
+        chat: ChatTemplate | None = None,
     ) -> None:
         self._pb_utils = pb_utils
         self._logger = pb_utils.Logger
@@ -63,6 +65,7 @@ class Service:
         self._stats = stats
         self._health_check = health_check
         self._on_engine_failure = on_engine_failure
+        self._chat = chat
         self._responses = Responses(pb_utils)
         self._final_flag = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
         self._outbox = Outbox(self._responses, self._final_flag, self._logger.log_warn)
@@ -130,9 +133,10 @@ class Service:
         lora = choose_lora(parsed.sampling.lora_name, self._loras)
         params = self._engine.make_params(parsed.sampling, parsed.stream, logprobs=wanted.cumulative_logprob)
         asked = parsed.sampling.values.get("logprobs") is not None
+        text = self._chat.ask(parsed.prompt) if self._chat else parsed.prompt
         job = GenerateJob(
             request_id=request_id,
-            prompt=self._engine.make_prompt(parsed.prompt, decode_images(parsed.images)),
+            prompt=self._engine.make_prompt(text, decode_images(parsed.images)),
             params=params,
             lora=lora,
             trace_headers=parsed.trace_headers,

@@ -27,6 +27,7 @@ class Settings:
     report_metrics: bool
     health_check: bool
     on_engine_failure: str | None
+    apply_chat_template: bool
 
     @property
     def engine_args_path(self) -> str:
@@ -54,6 +55,7 @@ def read_settings(args: Mapping[str, str]) -> Settings:
         report_metrics=_switch(parameters, "REPORT_CUSTOM_METRICS"),
         health_check=_switch(parameters, "ENABLE_VLLM_HEALTH_CHECK"),
         on_engine_failure=_choice(parameters, "ON_ENGINE_FAILURE", FAILURE_ACTIONS),
+        apply_chat_template=_switch(parameters, "APPLY_CHAT_TEMPLATE"),
     )
 
 

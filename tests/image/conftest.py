@@ -7,7 +7,7 @@ things; tests marked ``ends_server`` stop it and run last.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import docker
@@ -32,6 +32,9 @@ from tritonbuild.paths import MATRIX
 from tritonbuild.spec import BuildSpec, default_source, resolve_spec
 from tritonbuild.tags import image_reference
 
+_TOLD = pytest.StashKey[dict[str, str]]()
+"""What went wrong before the tests -> the first test that it was told with."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ends_server: stops the server that other tests use; runs last")
@@ -42,17 +45,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    """Show the end of the server's log with every test that failed on it."""
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of the server's log with a test that failed on it, and each broken start once."""
     report = yield
-    if report.failed:
-        for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Server):
-                try:
-                    text = log_tail(value.container)
-                except DockerException as error:
-                    text = f"(no log: {error})"
-                report.sections.append((f"log of {name}", text))
+    if report.failed and report.when == "setup":
+        told = item.session.stash.setdefault(_TOLD, {})
+        text = str(report.longrepr)
+        first = told.setdefault(text, item.name)
+        if first != item.name:
+            report.longrepr = f"{text.splitlines()[0]} (all of it stands with {first})"
+    elif report.failed:
+        servers = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Server)]
+        report.sections += [("log of the server", log_tail(server.container)) for server in servers]
     return report
 
 

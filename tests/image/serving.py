@@ -28,6 +28,8 @@ HTTP, METRICS = 8000, 8002
 NO_GPU = "no NVIDIA GPU on this host: text generation on the GPU is not proven"
 # Loading a model for the first time on a slow, shared machine takes minutes.
 READY_WITHIN = 300
+# As in the `docker run` line that the build prints: vLLM's queues do not fit into Docker's 64 MB.
+SHARED_MEMORY = "1g"
 SECOND = 1_000_000_000
 
 
@@ -229,6 +231,7 @@ def running(
         settings["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
     if not publish:
         settings.setdefault("network_mode", "none")
+    settings.setdefault("shm_size", SHARED_MEMORY)
     container = DockerContainer(str(image.id), **settings)
     if command is not None:
         container.with_command(list(command))

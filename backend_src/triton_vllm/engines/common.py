@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from triton_vllm.engines.interface import Embedding
@@ -24,6 +24,7 @@ HIDDEN_FIELDS = frozenset(
 DEAD = frozenset({"EngineDeadError", "AsyncEngineDeadError", "MQEngineDeadError"})
 BUSY = frozenset({"GracefulHTTPError"})
 CLIENT = frozenset({"VLLMClientError", "ValueError", "TypeError", "OverflowError", "LookupError"})
+SCALARS = (bool, int, float, str, type(None))
 GENERATING = "Error generating stream: "
 
 
@@ -67,9 +68,11 @@ def translate(error: BaseException) -> BackendError:
 class Params:
     """Builds SamplingParams of whichever vLLM is installed."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[Any], None] | None = None) -> None:
+        """`check` gets parameters of a composite type, and raises when they are not sound."""
         from vllm import sampling_params
 
+        self._check = check
         self._module = sampling_params
         self._params_class = sampling_params.SamplingParams
         self._all_fields = read_fields(self._params_class, frozenset())
@@ -93,9 +96,13 @@ class Params:
         if self._kinds is not None and stream is not None:
             values["output_kind"] = self._kinds.DELTA if stream else self._kinds.FINAL_ONLY
         try:
-            return self._params_class(**values)
+            params = self._params_class(**values)
+            composite = not all(isinstance(value, SCALARS) for value in sampling.values.values())
+            if self._check is not None and (composite or sampling.structured is not None):
+                self._check(params)
         except Exception as error:
             raise RequestError(describe(error)) from None
+        return params
 
     def _structured(self, given: Mapping[str, Any]) -> dict[str, Any]:
         for field, class_name in (
@@ -124,6 +131,16 @@ def make_prompt(text: str, images: Sequence[Any]) -> Any:
         return text
     many: list[Any] = list(images)
     return {"prompt": text, "multi_modal_data": {"image": many if len(many) > 1 else many[0]}}
+
+
+async def get_tokenizer(llm: Any) -> Any:
+    """Return the tokenizer of whichever engine this is."""
+    if hasattr(llm, "get_tokenizer"):
+        tokenizer = await llm.get_tokenizer()
+    else:
+        tokenizer = llm.engine.tokenizer
+    # Some versions wrap it in a group of tokenizers, one for each adapter.
+    return getattr(tokenizer, "tokenizer", tokenizer)
 
 
 def make_lora(lora: Any | None) -> Any:

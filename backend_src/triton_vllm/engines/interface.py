@@ -112,6 +112,10 @@ class Engine(Protocol):
 
     async def embed(self, job: EmbedJob) -> Embedding: ...
 
+    async def get_tokenizer(self) -> Any:
+        """Return the model's tokenizer, as transformers makes them."""
+        ...
+
     async def abort(self, request_id: str) -> None: ...
 
     async def check_health(self) -> None:

@@ -116,6 +116,9 @@ class V0Engine:
             final = output
         return common.to_embedding(final)
 
+    async def get_tokenizer(self) -> Any:
+        return await common.get_tokenizer(self._llm)
+
     async def abort(self, request_id: str) -> None:
         await self._llm.abort(request_id)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from triton_vllm.engines import common
@@ -32,7 +32,7 @@ class V1Engine:
 
             arguments["stat_loggers"] = [make_logger_factory(stats)]
         self._llm = AsyncLLM.from_engine_args(engine_args, **common.only(keywords, arguments))
-        self._params = common.Params()
+        self._params = common.Params(_make_check())
         self.fields: Mapping[str, Field] = self._params.fields
         self._generate_keywords = common.keywords_of(AsyncLLM.generate)
         self._encode_keywords = common.keywords_of(AsyncLLM.encode)
@@ -81,6 +81,9 @@ class V1Engine:
             final = output
         return common.to_embedding(final)
 
+    async def get_tokenizer(self) -> Any:
+        return await common.get_tokenizer(self._llm)
+
     async def abort(self, request_id: str) -> None:
         await self._llm.abort(request_id)
 
@@ -89,6 +92,24 @@ class V1Engine:
 
     def shutdown(self) -> None:
         self._llm.shutdown()
+
+
+def _make_check() -> Callable[[Any], None] | None:
+    """Return a function that raises when parameters would not arrive in the engine's process.
+
+    That process decodes them by their types, and when it cannot, it stops to listen: no request
+    would ever be answered again.
+    """
+    try:
+        from vllm import SamplingParams
+        from vllm.v1.serial_utils import MsgpackDecoder, MsgpackEncoder
+    except ImportError:
+        return None
+
+    def check(params: Any) -> None:
+        MsgpackDecoder(SamplingParams).decode(MsgpackEncoder().encode(params))
+
+    return check
 
 
 def start(arguments: Mapping[str, Any], stats: StatsSink | None) -> V1Engine:

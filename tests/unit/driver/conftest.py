@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -181,19 +182,24 @@ def run_cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcom
     _WATCH.active = False
 
 
+@functools.cache
+def _locked(lock: Path) -> dict[str, str]:
+    text = lock.read_text(encoding="utf-8")
+    return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", text, flags=re.MULTILINE))
+
+
 @pytest.fixture
 def facts_of() -> Callable[[BuildSpec], dict[str, Any]]:
     """A function that returns what inspect_image.py prints in an image that keeps its promises."""
 
     def facts(spec: BuildSpec) -> dict[str, Any]:
-        lock = (spec.folder / "requirements.lock").read_text(encoding="utf-8")
         features = spec.server.features.model_dump(mode="json")
         return {
             "python": spec.base.python,
             "uid": 1000,
             "features": {kind: sorted(values) for kind, values in features.items()},
             "parts": {"python: torch": 700_000_000, "python: vllm": 400_000_000, "server": 150_000_000},
-            "packages": dict(re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", lock, flags=re.MULTILINE)),
+            "packages": dict(_locked(spec.folder / "requirements.lock")),
             "compilers": ["gcc"] if spec.is_cuda else [],
             "backend_files": ["model.py"],
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -35,7 +37,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
     monkeypatch.setattr(bootstrap, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(bootstrap, "REQUIREMENTS", tmp_path / "requirements.txt")
     monkeypatch.setattr(bootstrap, "_MARK", tmp_path / ".venv" / "requirements.sha256")
-    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     return machine
 
 
@@ -43,7 +45,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
 def started(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Collects what the bootstrap would have replaced this process with."""
     calls: list[list[str]] = []
-    monkeypatch.setattr(bootstrap.os, "execv", lambda path, argv: calls.append(argv))
+    monkeypatch.setattr(os, "execv", lambda path, argv: calls.append(argv))
     monkeypatch.setattr(sys, "argv", ["./build.py", "list", "--json"])
     return calls
 
@@ -84,7 +86,9 @@ def test_an_interrupted_installation_is_not_taken_for_done(
     ]
 
 
-def test_a_missing_venv_module_names_the_package(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_venv_module_names_the_package(
+    machine: Machine, capsys: pytest.CaptureFixture[str]
+) -> None:
     machine.failing = lambda argv: "venv" in argv
     with pytest.raises(SystemExit) as end:
         bootstrap.ensure_environment()
@@ -99,8 +103,8 @@ def test_root_on_debian_gets_the_venv_module_and_is_told(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(bootstrap.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(bootstrap.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     machine.failing = lambda argv: "venv" in argv and not any("apt-get" in call for call in machine.calls)
     bootstrap.ensure_environment()
     assert ["apt-get", "update", "-qq"] in machine.calls

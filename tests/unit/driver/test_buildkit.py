@@ -103,7 +103,9 @@ def test_debians_client_builds_without_buildx(clients: Clients) -> None:
     assert find_builder() == Builder(("/usr/bin/docker", "build"), {"DOCKER_BUILDKIT": "1"})
 
 
-@pytest.mark.parametrize("version", ["Docker version 23.0.1, build x", "Docker version 18.06.1-ce", "podman 4"])
+@pytest.mark.parametrize(
+    "version", ["Docker version 23.0.1, build x", "Docker version 18.06.1-ce", "podman 4"]
+)
 def test_a_client_that_cannot_build_is_named(clients: Clients, version: str) -> None:
     clients.found = {"/usr/bin/docker": (False, version)}
     with pytest.raises(ToolMissing) as failure:
@@ -186,9 +188,8 @@ def test_progress_names_steps_and_how_long_the_slow_ones_took(
     monkeypatch.setattr(step, "milestone", milestones.append)
     built(tmp_path / "image.id")
     build(OLD, ["x"], tmp_path / "image.id", step, log=tmp_path / "log")
-    assert milestones == ["[python 3/4] 61.4s".replace("61.4s", "61.4 s")]
+    assert milestones == ["[python 3/4] 61.4 s"]
     assert "[python 3/4] 0.512 Resolved 148 packages" in step.text
-    assert "[python 3/4] RUN --mount=" not in milestones[0]
     assert "exporting to image" in step.text
     assert "WARN: something without a number" in step.text
 

@@ -22,12 +22,26 @@ from tritonbuild.spec import BuildSpec
 Cli = Callable[..., Any]
 
 # The command of the project's first specification, word for word.
-SEED = (
-    "-v --enable-logging --enable-stats --enable-tracing --enable-metrics --enable-gpu-metrics"
-    " --enable-cpu-metrics --enable-gpu --filesystem=gcs --filesystem=s3 --filesystem=azure_storage"
-    " --endpoint=http --endpoint=grpc --endpoint=sagemaker --endpoint=vertex-ai"
-    " --upstream-container-version=24.08 --backend=python:r24.08 --backend=vllm:r24.08"
-).split()
+SEED = [
+    "-v",
+    "--enable-logging",
+    "--enable-stats",
+    "--enable-tracing",
+    "--enable-metrics",
+    "--enable-gpu-metrics",
+    "--enable-cpu-metrics",
+    "--enable-gpu",
+    "--filesystem=gcs",
+    "--filesystem=s3",
+    "--filesystem=azure_storage",
+    "--endpoint=http",
+    "--endpoint=grpc",
+    "--endpoint=sagemaker",
+    "--endpoint=vertex-ai",
+    "--upstream-container-version=24.08",
+    "--backend=python:r24.08",
+    "--backend=vllm:r24.08",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +120,18 @@ def test_choose_rows_is_pure(matrix: Matrix) -> None:
 def test_flags_reach_the_build(run_cli: Cli, built: list[Any], tmp_path: Path) -> None:
     secret, folder = tmp_path / "token", tmp_path / "out"
     secret.write_text("x", encoding="utf-8")
-    words = ["--build-dir", folder, "--wheelhouse", tmp_path, "--ca-cert", secret, "--tag", "a:b", "--tag", "c"]
+    words = [
+        "--build-dir",
+        folder,
+        "--wheelhouse",
+        tmp_path,
+        "--ca-cert",
+        secret,
+        "--tag",
+        "a:b",
+        "--tag",
+        "c",
+    ]
     words += ["--image", "base,debian:x", "--no-container-pull", "--pull", "--no-cache", "--no-smoke"]
     words += ["--force-smoke", "--build-secret", "token", secret]
     assert run_cli(*map(str, words)).code == 0
@@ -218,7 +243,12 @@ REFUSED = [
         "24.08-cuda-pypi: the prebuilt server has no --enable-nvtx",
         "--server-source=ngc",
     ),
-    (["--enable-nvtx"], 5, "24.08-cpu-pypi: the prebuilt server has no --enable-nvtx", "compiled from source"),
+    (
+        ["--enable-nvtx"],
+        5,
+        "24.08-cpu-pypi: the prebuilt server has no --enable-nvtx",
+        "compiled from source",
+    ),
     (["--endpoints=http"], 2, "unknown argument '--endpoints=http'", "did you mean --endpoint?"),
     (["--endpoints", "http"], 2, "unknown argument '--endpoints'", "did you mean --endpoint?"),
     (["--enable-metric"], 2, "unknown argument '--enable-metric'", "did you mean --enable-metrics?"),
@@ -281,7 +311,19 @@ SMUGGLED = ["a\nRUN id", 'a"b', "a'b", "a;id", "a$(id)", "a b", "a`id`", "a|b", 
         lambda v: [f"--backend={v}"],
         lambda v: [f"--backend=python:r24.08{v}" if v else "--backend=python:x"],
     ],
-    ids=["tag", "repository", "base", "base-tag", "secret", "release", "source", "endpoint", "fs", "backend", "branch"],
+    ids=[
+        "tag",
+        "repository",
+        "base",
+        "base-tag",
+        "secret",
+        "release",
+        "source",
+        "endpoint",
+        "fs",
+        "backend",
+        "branch",
+    ],
 )
 def test_nothing_can_be_smuggled_in(
     run_cli: Cli, built: list[Any], words: Callable[[str], list[str]], value: str
@@ -361,7 +403,9 @@ def test_lock_check_agrees_with_what_is_committed(run_cli: Cli) -> None:
 
 def test_inspect_shows_the_record_of_the_last_build(run_cli: Cli, tmp_path: Path) -> None:
     words = ("inspect", "24.08-cpu-pypi", "--build-dir", str(tmp_path))
-    run_cli(*words).assert_refused(4, error="24.08-cpu-pypi has no record", hint="./build.py build 24.08-cpu-pypi")
+    run_cli(*words).assert_refused(
+        4, error="24.08-cpu-pypi has no record", hint="./build.py build 24.08-cpu-pypi"
+    )
     update_record(tmp_path / "24.08-cpu-pypi", size=7)
     assert json.loads(run_cli(*words).out) == {"size": 7}
 

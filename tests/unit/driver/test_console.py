@@ -59,9 +59,7 @@ def test_a_stage_says_how_it_ended_and_how_long_it_took(capsys: Capture) -> None
 @pytest.mark.parametrize(
     ("error", "ending"), [(KeyboardInterrupt(), "interrupted"), (BuildError("x"), "failed")]
 )
-def test_a_stage_that_did_not_end_well_says_so(
-    capsys: Capture, error: BaseException, ending: str
-) -> None:
+def test_a_stage_that_did_not_end_well_says_so(capsys: Capture, error: BaseException, ending: str) -> None:
     with pytest.raises(type(error)), Console().step("build", "build x"):
         raise error
     assert f"-- build x: {ending} (" in capsys.readouterr().err

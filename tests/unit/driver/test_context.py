@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,8 +94,6 @@ def test_the_context_holds_what_the_dockerfile_copies(stage: Stage, cpu: BuildSp
 
 
 def test_every_copied_or_mounted_name_of_the_dockerfile_is_there(stage: Stage, cpu: BuildSpec) -> None:
-    import re
-
     folder = stage(cpu)
     text = (cpu.folder / "Dockerfile").read_text(encoding="utf-8")
     names = set(re.findall(r"type=bind,source=([^,\s]+)", text))
@@ -112,21 +111,42 @@ def test_a_row_without_model_needs_nothing_to_convert_one(stage: Stage, cuda: Bu
 
 def test_a_cpu_image_serves_the_model_baked_into_it(stage: Stage, cpu: BuildSpec) -> None:
     folder = stage(cpu)
+    assert cpu.model
     assert _model_json(folder) == {
         "model": "/opt/tritonserver/models/SmolLM2-135M-Instruct",
-        "dtype": "bfloat16",
-        "enforce_eager": True,
-        "max_model_len": 2048,
-        "max_num_seqs": 64,
+        **cpu.model.engine_args,
     }
     # The sample stays as upstream ships it.
     sample = folder / "samples/model_repository/vllm_model/1/model.json"
     assert json.loads(sample.read_text(encoding="utf-8")) == {"model": "facebook/opt-125m"}
 
 
+def test_only_the_rows_own_chat_model_is_asked_in_its_own_form(
+    stage: Stage, cpu: BuildSpec, cuda: BuildSpec, model: Path
+) -> None:
+    def config(folder: Path) -> str:
+        return (folder / "model_repository/vllm_model/config.pbtxt").read_text(encoding="utf-8")
+
+    plain = config(stage(cuda))
+    chat = config(stage(cpu))
+    assert chat.startswith(plain)
+    assert "APPLY_CHAT_TEMPLATE" in chat.removeprefix(plain)
+    assert config(stage(cpu)) == chat  # staged again, it is not added again
+    assert config(stage(cpu, baked=check_model_folder(model))) == plain
+    assert "APPLY_CHAT_TEMPLATE" not in (
+        stage(cpu) / "samples/model_repository/vllm_model/config.pbtxt"
+    ).read_text(encoding="utf-8")
+
+
 def test_a_given_model_takes_the_place_of_the_rows(stage: Stage, cpu: BuildSpec, model: Path) -> None:
     folder = stage(cpu, baked=check_model_folder(model))
-    assert _model_json(folder) == {"model": "/opt/tritonserver/models/Tiny-1", "enforce_eager": True}
+    arguments = _model_json(folder)
+    assert arguments["model"] == "/opt/tritonserver/models/Tiny-1"
+    # What every model needs that vLLM runs in a cpu image, ours included.
+    assert cpu.model
+    for key in ("enforce_eager", "kv_cache_memory_bytes"):
+        assert arguments[key] == cpu.model.engine_args[key]
+    assert arguments["enforce_eager"] is True
     assert (folder / "model/Tiny-1/model.safetensors").read_bytes() == b"weights"
     assert not _files(folder) & {"convert_gguf.py", "model.lock"}
 

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 
 from tritonbuild.errors import UnsupportedFeature, UsageError
-from tritonbuild.features import BACKENDS, ENDPOINTS, FILESYSTEMS, FeatureRequest, check_features, check_spelling
+from tritonbuild.features import (
+    BACKENDS,
+    ENDPOINTS,
+    FILESYSTEMS,
+    FeatureRequest,
+    check_features,
+    check_spelling,
+)
 from tritonbuild.matrix import Features, Matrix
 from tritonbuild.spec import BuildSpec
 
@@ -18,8 +26,6 @@ def _asks(*options: str) -> FeatureRequest:
 
 def _without(spec: BuildSpec, **features: tuple[str, ...]) -> BuildSpec:
     """Return ``spec`` with a server that has other features."""
-    import dataclasses
-
     changed: Features = spec.server.features.model_copy(update=features)
     return dataclasses.replace(spec, server=spec.server.model_copy(update={"features": changed}))
 

@@ -39,9 +39,11 @@ def test_check_release_returns_a_known_release() -> None:
     assert check_release("24.08", flag="--x", known=["24.08"]) == "24.08"
 
 
-@pytest.mark.parametrize("value", ["24.8", "24.13", "24.00", "2408", "24.08 ", " 24.08", "24.08\n", "14.08", ""])
+@pytest.mark.parametrize(
+    "value", ["24.8", "24.13", "24.00", "2408", "24.08 ", " 24.08", "24.08\n", "14.08", ""]
+)
 def test_check_release_refuses_another_form(value: str) -> None:
-    with pytest.raises(UsageError, match="not a release of the form YY.MM"):
+    with pytest.raises(UsageError, match=r"not a release of the form YY\.MM"):
         check_release(value, flag="--x", known=["24.08", "24.10"])
 
 

@@ -64,8 +64,6 @@ def test_image_json_is_the_same_every_time(cpu: BuildSpec) -> None:
 
 
 @pytest.mark.parametrize("row", ["24.08-cuda-ngc"])
-def test_image_json_names_the_image_a_server_came_from(
-    spec_of: Callable[[str], BuildSpec], row: str
-) -> None:
+def test_image_json_names_the_image_a_server_came_from(spec_of: Callable[[str], BuildSpec], row: str) -> None:
     spec = spec_of(row)
     assert _describe(spec)["triton"]["from"] == spec.server.pinned_ref

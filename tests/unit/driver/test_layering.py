@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,14 @@ PURE = [module for layer in LAYERS[:5] for module in layer if module != "bootstr
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
 
 
+@functools.cache
+def _nodes(path: Path) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def _imports(path: Path) -> Iterator[str]:
     """Yield the full name of every module that a file imports, wherever in the file it does so."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in _nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -49,7 +55,9 @@ def _imports(path: Path) -> Iterator[str]:
 
 
 def _own_imports(module: str) -> set[str]:
-    names = {name.split(".")[1] for name in _imports(PACKAGE / f"{module}.py") if name.startswith("tritonbuild.")}
+    names = {
+        name.split(".")[1] for name in _imports(PACKAGE / f"{module}.py") if name.startswith("tritonbuild.")
+    }
     return {name for name in names if (PACKAGE / f"{name}.py").is_file()}
 
 
@@ -83,8 +91,7 @@ def test_the_lower_layers_reach_no_program_engine_or_network(module: str) -> Non
 
 def test_only_the_console_prints() -> None:
     for module in set(LEVEL) - {"bootstrap"}:
-        tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-        calls = [n.func for n in ast.walk(tree) if isinstance(n, ast.Call)]
+        calls = [n.func for n in _nodes(PACKAGE / f"{module}.py") if isinstance(n, ast.Call)]
         assert not [f for f in calls if isinstance(f, ast.Name) and f.id == "print"], module
 
 
@@ -97,15 +104,16 @@ def test_only_the_entry_points_end_the_process() -> None:
 
 def test_no_program_is_started_through_a_shell() -> None:
     for module in LEVEL:
-        tree = ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
-        for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call)):
+        for call in (n for n in _nodes(PACKAGE / f"{module}.py") if isinstance(n, ast.Call)):
             assert "shell" not in {keyword.arg for keyword in call.keywords}, module
             assert ast.unparse(call.func) not in ("os.system", "os.popen"), module
 
 
 def test_the_bootstrap_needs_the_standard_library_only() -> None:
     """It runs before anything is installed."""
-    foreign = {name.split(".")[0] for name in _imports(PACKAGE / "bootstrap.py")} - set(sys.stdlib_module_names)
+    foreign = {name.split(".")[0] for name in _imports(PACKAGE / "bootstrap.py")} - set(
+        sys.stdlib_module_names
+    )
     assert foreign <= {"__future__"}
     assert list(_imports(PACKAGE / "__init__.py")) == []
 

@@ -6,12 +6,14 @@ import dataclasses
 import datetime as dt
 import re
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tritonbuild import locking, spec as spec_module
+from tritonbuild import locking
+from tritonbuild import spec as spec_module
 from tritonbuild.errors import StaleError, ToolMissing
 from tritonbuild.locking import LOCK, MODEL_LOCK, check_lock, find_uv, write_lock
 from tritonbuild.matrix import Exclude, Matrix, Override, load_matrix
@@ -113,7 +115,9 @@ def test_a_lock_is_stale_when_a_pin_changes(cpu: BuildSpec, change: dict[str, ob
     changed = dataclasses.replace(cpu, engine=cpu.engine.model_copy(update=change))
     with pytest.raises(StaleError) as failure:
         check_lock(changed)
-    assert failure.value.message.startswith("24.08-cpu-pypi: dockerfiles/24.08/cpu-pypi/requirements.lock was made")
+    assert failure.value.message.startswith(
+        "24.08-cpu-pypi: dockerfiles/24.08/cpu-pypi/requirements.lock was made"
+    )
     assert failure.value.hint == "run `./build.py lock 24.08-cpu-pypi` and commit the result"
 
 
@@ -234,16 +238,16 @@ def test_a_lock_with_another_wheel_than_the_pinned_one_is_not_written(cpu: Build
 
 
 def test_uv_is_taken_from_beside_our_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(locking.sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(locking.shutil, "which", lambda _: "/elsewhere/uv")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(shutil, "which", lambda _: "/elsewhere/uv")
     assert find_uv() == "/elsewhere/uv"
     (tmp_path / "uv").touch()
     assert find_uv() == str(tmp_path / "uv")
 
 
 def test_a_missing_uv_names_the_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(locking.sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(locking.shutil, "which", lambda _: None)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(ToolMissing) as failure:
         find_uv()
     assert "requirements.txt" in str(failure.value.hint)

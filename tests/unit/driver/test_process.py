@@ -78,7 +78,7 @@ def test_a_failed_program_leaves_its_last_lines(program: FakeProgram) -> None:
 
 def test_a_failure_can_be_given_a_name(program: FakeProgram) -> None:
     program.code = 1
-    with pytest.raises(CommandFailed, match="^docker build ended with code 1$"):
+    with pytest.raises(CommandFailed, match=r"^docker build ended with code 1$"):
         process.run(["docker"], what="docker build")
 
 

@@ -8,15 +8,23 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import pytest
 
-from tritonbuild import rendering, spec as spec_module
+from tritonbuild import rendering
+from tritonbuild import spec as spec_module
 from tritonbuild.errors import StaleError
 from tritonbuild.matrix import Matrix, load_matrix
 from tritonbuild.paths import DOCKERFILES, MATRIX, ROOT
-from tritonbuild.rendering import check_rendered, find_orphans, make_environment, render_all, render_dockerfile
+from tritonbuild.rendering import (
+    check_rendered,
+    find_orphans,
+    make_environment,
+    render_all,
+    render_dockerfile,
+)
 from tritonbuild.spec import BuildSpec, resolve_spec
 
 SpecOf = Callable[[str], BuildSpec]
@@ -162,7 +170,11 @@ def test_rows_with_the_same_engine_share_their_layers(rendered: dict[str, str]) 
     ("model_from", "present", "absent"),
     [
         ("none", [], ["AS model", "--from=model", "convert_gguf"]),
-        ("folder", ["COPY model/ /opt/tritonserver/models/", "COPY --from=model"], ["convert_gguf", "model.lock"]),
+        (
+            "folder",
+            ["COPY model/ /opt/tritonserver/models/", "COPY --from=model"],
+            ["convert_gguf", "model.lock"],
+        ),
         ("package", ["convert_gguf", "model.lock", "COPY --from=model"], ["COPY model/"]),
     ],
 )
@@ -175,27 +187,28 @@ def test_the_baked_model_comes_from_where_it_was_asked(
 
 
 def test_free_text_of_the_matrix_never_reaches_a_dockerfile(cpu: BuildSpec, rendered: dict[str, str]) -> None:
-    poison = {"reason": "x\nRUN id", "source": "x\nRUN id", "value": "x\nRUN id"}
+    poison = "x\nRUN id"
 
-    def poisoned(entries: tuple[object, ...]) -> tuple[object, ...]:
-        return tuple(
-            entry.model_copy(update={k: v for k, v in poison.items() if hasattr(entry, k)})  # type: ignore[attr-defined]
-            for entry in entries
-        )
-
-    def poison_part(part: object) -> object:
-        fields = ("evidence", "overrides", "excludes", "exceptions")
-        update: dict[str, object] = {f: poisoned(getattr(part, f)) for f in fields if hasattr(part, f)}
-        if hasattr(part, "note"):
-            update["note"] = "x\nRUN id"
-        return part.model_copy(update=update)  # type: ignore[attr-defined]
+    def poisoned(part: Any) -> Any:
+        """Return a copy of a part of the matrix in which every free text is poison."""
+        update: dict[str, Any] = {
+            name: poison for name in ("reason", "source", "value", "note", "about") if hasattr(part, name)
+        }
+        update.pop("source" if hasattr(part, "triton") else "", None)  # a server's source is an enum
+        for name in ("evidence", "overrides", "excludes", "exceptions"):
+            if hasattr(part, name):
+                update[name] = tuple(poisoned(entry) for entry in getattr(part, name))
+        return part.model_copy(update=update)
 
     changed = dataclasses.replace(
         cpu,
-        **{name: poison_part(getattr(cpu, name)) for name in ("base", "server", "engine", "model")},
-        conflicts=poisoned(cpu.conflicts),
+        base=poisoned(cpu.base),
+        server=poisoned(cpu.server),
+        engine=poisoned(cpu.engine),
+        model=poisoned(cpu.model),
+        conflicts=tuple(poisoned(conflict) for conflict in cpu.conflicts),
     )
-    assert changed.engine.excludes[0].reason == "x\nRUN id"
+    assert changed.engine.excludes[0].reason == poison
     assert render_dockerfile(changed) == rendered["24.08-cpu-pypi"]
 
 

@@ -69,9 +69,7 @@ def test_several_values_become_lists(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 @pytest.mark.parametrize("place", [".pip/pip.conf", ".config/pip/pip.conf", "elsewhere.conf"])
-def test_pip_conf_is_read(
-    monkeypatch: pytest.MonkeyPatch, bare_machine: Path, place: str
-) -> None:
+def test_pip_conf_is_read(monkeypatch: pytest.MonkeyPatch, bare_machine: Path, place: str) -> None:
     file = bare_machine / place
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(
@@ -89,7 +87,9 @@ def test_pip_conf_is_read(
 
 def test_the_environment_comes_before_pip_conf(monkeypatch: pytest.MonkeyPatch, bare_machine: Path) -> None:
     (bare_machine / ".pip").mkdir()
-    (bare_machine / ".pip/pip.conf").write_text("[global]\nindex-url = https://file.example\n", encoding="utf-8")
+    (bare_machine / ".pip/pip.conf").write_text(
+        "[global]\nindex-url = https://file.example\n", encoding="utf-8"
+    )
     monkeypatch.setenv("PIP_INDEX_URL", "https://env.example")
     assert index_settings() == {"index-url": "https://env.example"}
 
@@ -160,9 +160,9 @@ def test_the_systems_certificates_come_last(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--ca-cert: .*gone is not a file"):
+    with pytest.raises(UsageError, match=r"--ca-cert: .*gone is not a file"):
         _collect(tmp_path, ca_cert=tmp_path / "gone")
-    with pytest.raises(UsageError, match="--build-secret token: .*gone is not a file"):
+    with pytest.raises(UsageError, match=r"--build-secret token: .*gone is not a file"):
         _collect(tmp_path, given={"token": tmp_path / "gone"})
 
 

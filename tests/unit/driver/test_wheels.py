@@ -40,19 +40,19 @@ class Reply:
 
     def raise_for_status(self) -> None:
         if self.status != 200:
-            raise requests.HTTPError(f"{self.status}")
+            raise requests.HTTPError(str(self.status))
 
     def iter_content(self, _: int) -> Iterator[bytes]:
         yield self.content[:100]
         if self.breaks:
-            raise requests.exceptions.ChunkedEncodingError("cut")
+            raise requests.exceptions.ChunkedEncodingError
         yield self.content[100:]
 
 
 @pytest.fixture
 def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setattr(module, "BUILD", tmp_path / "build")
-    monkeypatch.setattr(module._download.retry, "sleep", lambda _: None)  # type: ignore[attr-defined]
+    monkeypatch.setattr(module._download.retry, "sleep", lambda _: None)
     return tmp_path / "build" / "wheels"
 
 
@@ -201,5 +201,5 @@ def test_without_pip_find_links_only_the_given_folders_count(tmp_path: Path) -> 
 
 
 def test_tries_are_few_and_spaced() -> None:
-    retry = module._download.retry  # type: ignore[attr-defined]
+    retry = module._download.retry
     assert isinstance(retry.wait, tenacity.wait_exponential)

@@ -1,0 +1,126 @@
+"""Writes models with random weights: a config and a tokenizer, for `load_format: dummy`.
+
+Every entry of the vocabulary is one word that holds the letter `w` exactly once, so whoever sees
+a text can count its tokens without asking the server for more than it sends anyway.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of an OPT model."""
+
+    layers: int
+    hidden: int
+    heads: int
+    ffn: int
+    vocab: int
+    dtype: str
+    positions: int = 2048
+
+
+SHAPES = {
+    # So small that what is measured is the front end.
+    "tiny-opt": Shape(layers=2, hidden=128, heads=4, ffn=256, vocab=8000, dtype="bfloat16"),
+    # facebook/opt-125m.
+    "opt-125m": Shape(layers=12, hidden=768, heads=12, ffn=3072, vocab=50272, dtype="float16"),
+}
+
+
+def word(token_id: int) -> str:
+    """Return the text of a token."""
+    return f"w{token_id:05d}"
+
+
+def count_words(text: str) -> int:
+    """Return how many tokens a text of such a model has."""
+    return text.count("w")
+
+
+def write_model(name: str, folder: Path) -> Path:
+    """Write the model's files to folder/name and return that path."""
+    shape = SHAPES[name]
+    path = folder / name
+    path.mkdir(parents=True, exist_ok=True)
+    _write(path / "config.json", _config(shape))
+    _write(path / "tokenizer.json", _tokenizer(shape))
+    _write(path / "tokenizer_config.json", _tokenizer_config())
+    _write(path / "shape.json", asdict(shape))
+    return path
+
+
+def _config(shape: Shape) -> dict[str, Any]:
+    return {
+        "architectures": ["OPTForCausalLM"],
+        "model_type": "opt",
+        "activation_function": "relu",
+        "attention_dropout": 0.0,
+        "dropout": 0.0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+        "do_layer_norm_before": True,
+        "enable_bias": True,
+        "layer_norm_elementwise_affine": True,
+        "ffn_dim": shape.ffn,
+        "hidden_size": shape.hidden,
+        "word_embed_proj_dim": shape.hidden,
+        "num_attention_heads": shape.heads,
+        "num_hidden_layers": shape.layers,
+        "max_position_embeddings": shape.positions,
+        "tie_word_embeddings": True,
+        "torch_dtype": shape.dtype,
+        "vocab_size": shape.vocab,
+    }
+
+
+def _tokenizer(shape: Shape) -> dict[str, Any]:
+    vocabulary = {special: token_id for token_id, special in enumerate(SPECIALS)}
+    vocabulary.update({word(token_id): token_id for token_id in range(len(SPECIALS), shape.vocab)})
+    added = [
+        {
+            "id": token_id,
+            "content": special,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for token_id, special in enumerate(SPECIALS)
+    ]
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": None,
+        "pre_tokenizer": {"type": "WhitespaceSplit"},
+        "post_processor": None,
+        "decoder": None,
+        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+    }
+
+
+def _tokenizer_config() -> dict[str, Any]:
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "pad_token": "<pad>",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "model_max_length": 2048,
+        "clean_up_tokenization_spaces": False,
+    }
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,76 @@
+"""CPU time of a server's front end: all its processes but the engine's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+
+# What vLLM calls the processes that compute; without setproctitle they are spawned Pythons.
+_ENGINE_TITLES = ("VLLM::EngineCore", "VLLM::Worker", "multiprocessing.spawn")
+STUB = "triton_python_backend_stub"
+
+
+@dataclass(frozen=True)
+class Usage:
+    """CPU-seconds so far, by process."""
+
+    seconds: dict[str, float]
+
+    def since(self, earlier: Usage) -> dict[str, float]:
+        """Return what was used in between, by the names of the processes."""
+        used: dict[str, float] = {}
+        for key, value in self.seconds.items():
+            name = key.split(":", 1)[1]
+            used[name] = round(used.get(name, 0.0) + value - earlier.seconds.get(key, 0.0), 3)
+        return used
+
+
+def front_end(root: int) -> Usage:
+    """Return the CPU time used by the tree below and including `root`, without the engine."""
+    seconds: dict[str, float] = {}
+    for process in _front_end_processes(psutil.Process(root)):
+        try:
+            times = process.cpu_times()
+            seconds[f"{process.pid}:{_name(process)}"] = times.user + times.system
+        except psutil.Error:
+            continue
+    return Usage(seconds)
+
+
+def find_stub(root: int) -> int | None:
+    """Return the process id of the Python stub that runs a model."""
+    for process in psutil.Process(root).children(recursive=True):
+        try:
+            if STUB in " ".join(process.cmdline()):
+                return int(process.pid)
+        except psutil.Error:
+            continue
+    return None
+
+
+def _front_end_processes(process: psutil.Process) -> list[psutil.Process]:
+    found = [process]
+    try:
+        children = process.children()
+    except psutil.Error:
+        return found
+    for child in children:
+        try:
+            title = " ".join(child.cmdline())
+        except psutil.Error:
+            continue
+        if not any(engine in title for engine in _ENGINE_TITLES):
+            found += _front_end_processes(child)
+    return found
+
+
+def _name(process: psutil.Process) -> str:
+    title = " ".join(process.cmdline())
+    if STUB in title:
+        return "stub"
+    if "tritonserver" in title:
+        return "tritonserver"
+    if "api_server" in title or "APIServer" in title:
+        return "api_server"
+    return "engine front end" if "raw_engine" in title else "other"

@@ -1,0 +1,119 @@
+"""The engine's API, with a stand-in for docker-py's client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import docker
+import pytest
+from docker.errors import APIError, ContainerError, DockerException, ImageNotFound
+
+from tritonbuild import engine
+from tritonbuild.errors import CommandFailed, ToolMissing
+
+
+class Client:
+    """Knows some images; notes what it was asked."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = {name: SimpleNamespace(id=f"sha256:{name}") for name in names}
+        self.pulled: list[str] = []
+        self.ran: dict[str, Any] = {}
+        self.failure: Exception | None = None
+        self.images = SimpleNamespace(get=self._get, pull=self._pull)
+        self.containers = SimpleNamespace(run=self._run)
+
+    def ping(self) -> None:
+        if self.failure:
+            raise self.failure
+
+    def _get(self, name: str) -> object:
+        if name not in self.names:
+            raise ImageNotFound(name)
+        return self.names[name]
+
+    def _pull(self, name: str) -> None:
+        if self.failure:
+            raise self.failure
+        self.pulled.append(name)
+
+    def _run(self, image: str, command: list[str], **options: Any) -> bytes:
+        self.ran = {"image": image, "command": command, **options}
+        if self.failure:
+            raise self.failure
+        return "printed é".encode()
+
+
+def test_connect_returns_a_client_that_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    client: Any = Client()
+    monkeypatch.setattr(docker, "from_env", lambda **_: client)
+    assert engine.connect() is client
+
+
+def test_no_engine_is_a_missing_tool_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        message = "Error while fetching\nserver API version"
+        raise DockerException(message)
+
+    monkeypatch.setattr(docker, "from_env", refuse)
+    with pytest.raises(ToolMissing) as failure:
+        engine.connect()
+    assert failure.value.message == "no container engine answers: Error while fetching"
+    assert "DOCKER_HOST" in str(failure.value.hint)
+
+
+def test_find_image_tells_absent_from_broken() -> None:
+    client: Any = Client("a")
+    assert engine.find_image(client, "a") is client.names["a"]
+    assert engine.find_image(client, "b") is None
+
+    def broken(name: str) -> None:
+        raise APIError(name)
+
+    client.images.get = broken
+    with pytest.raises(APIError):
+        engine.find_image(client, "a")
+
+
+def test_pull_returns_the_reason_in_one_line() -> None:
+    client: Any = Client()
+    assert engine.pull_image(client, "a") is None
+    assert client.pulled == ["a"]
+    client.failure = APIError("x", explanation="dial tcp: no route\nmore")
+    assert engine.pull_image(client, "a") == "dial tcp: no route"
+
+
+def test_scripts_run_without_network_and_leave_no_container() -> None:
+    client: Any = Client()
+    assert engine.run_python(client, "sha256:1", "print(1)") == "printed é"
+    assert client.ran["entrypoint"] == ["python3", "-c"]
+    assert client.ran["command"] == ["print(1)"]
+    assert client.ran["network_mode"] == "none"
+    assert client.ran["remove"] is True
+
+
+@pytest.mark.parametrize("stderr", [b"line 1\nlast line", "line 1\nlast line"])
+def test_a_failing_script_shows_its_last_lines(stderr: Any) -> None:
+    client: Any = Client()
+    container: Any = "c"
+    client.failure = ContainerError(container, 3, "x", "sha256:1", stderr)
+    with pytest.raises(CommandFailed) as failure:
+        engine.run_python(client, "sha256:1", "x")
+    assert failure.value.message == "a script in sha256:1 ended with code 3"
+    assert failure.value.tail == ("line 1", "last line")
+
+
+def test_a_root_file_system_becomes_an_image() -> None:
+    calls: list[tuple[Any, ...]] = []
+    client: Any = SimpleNamespace(
+        api=SimpleNamespace(import_image_from_file=lambda *a, **k: calls.append((a, k)))
+    )
+    engine.import_image(client, Path("base.tar"), name="n", tag="t", changes=("CMD x",))
+    assert calls == [(("base.tar",), {"repository": "n", "tag": "t", "changes": ["CMD x"]})]
+
+
+def test_image_facts_are_what_the_engine_tells() -> None:
+    image: Any = SimpleNamespace(attrs={"Id": "sha256:1", "Size": 7, "Created": "now", "Other": 1})
+    assert engine.image_facts(image) == {"id": "sha256:1", "size": 7, "created": "now"}

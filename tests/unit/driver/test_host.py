@@ -1,0 +1,331 @@
+"""A bare machine: what is installed or made there, what is asked for instead, and that it is said."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tritonbuild import host
+from tritonbuild.errors import ToolMissing
+from tritonbuild.host import BaseImage, ensure_base, ensure_engine
+from tritonbuild.matrix import Base
+
+RAN = list[list[str]]
+
+
+class Machine:
+    """A machine as host.py sees it: who we are, what is installed, whether an engine answers."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        self.ran: RAN = []
+        self.env: list[dict[str, str]] = []
+        self.tools = {"apt-get"}
+        self.may_install = True
+        self.engine_answers_after = 0
+        self.asked = 0
+        self.client: Any = SimpleNamespace()
+        self.clock = 0.0
+        self.daemon = SimpleNamespace(poll=lambda: None, returncode=None)
+        self.images: dict[str, str] = {}
+        self.registry: dict[str, str] = {}
+        self.pulled: list[str] = []
+        self.imported: list[tuple[str, str]] = []
+        monkeypatch.setattr(host, "connect", self.connect)
+        monkeypatch.setattr(host, "run", self.run)
+        monkeypatch.setattr(host, "can_install", lambda: self.may_install)
+        monkeypatch.setattr(host, "find_image", self.find_image)
+        monkeypatch.setattr(host, "pull_image", self.pull_image)
+        monkeypatch.setattr(host, "import_image", self.import_image)
+        monkeypatch.setattr(shutil, "which", lambda name: name if name in self.tools else None)
+        monkeypatch.setattr(subprocess, "Popen", self.start)
+        monkeypatch.setattr(time, "monotonic", lambda: self.clock)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+        monkeypatch.setattr(host, "BUILD", tmp_path / "build")
+        monkeypatch.setattr(host, "_ENGINE_LOG", tmp_path / "build" / "dockerd.log")
+        self.has_systemd = False
+        is_dir = Path.is_dir
+        monkeypatch.setattr(
+            Path,
+            "is_dir",
+            lambda path: self.has_systemd if str(path) == "/run/systemd/system" else is_dir(path),
+        )
+
+    def sleep(self, seconds: float) -> None:
+        self.clock += seconds
+
+    def connect(self) -> Any:
+        self.asked += 1
+        if self.asked > self.engine_answers_after:
+            return self.client
+        message = "no container engine answers: nothing there"
+        raise ToolMissing(message, hint="start Docker")
+
+    def run(self, argv: Sequence[str], **options: Any) -> str:
+        self.ran.append(list(argv))
+        self.env.append(dict(options.get("env") or {}))
+        return ""
+
+    def start(self, argv: Sequence[str], **_: object) -> Any:
+        self.ran.append(list(argv))
+        return self.daemon
+
+    def find_image(self, _: object, name: str) -> Any:
+        return SimpleNamespace(id=self.images[name]) if name in self.images else None
+
+    def pull_image(self, _: object, name: str) -> str | None:
+        self.pulled.append(name)
+        if name not in self.registry:
+            return "no route to the registry"
+        self.images[name] = self.registry[name]
+        return None
+
+    def import_image(self, _: object, archive: Path, *, name: str, tag: str, changes: Sequence[str]) -> None:
+        self.imported.append((name, tag))
+        self.images[f"{name}:{tag}"] = "sha256:made"
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
+    return Machine(monkeypatch, tmp_path)
+
+
+# --- the engine ---------------------------------------------------------------------------
+
+
+def test_an_engine_that_answers_is_used_as_it_is(machine: Machine, step: Any) -> None:
+    assert ensure_engine(step) is machine.client
+    assert machine.ran == []
+    assert step.text == ""
+
+
+def test_a_wrong_docker_host_is_never_worked_around(
+    machine: Machine, step: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://engine.example:2375")
+    machine.engine_answers_after = 99
+    with pytest.raises(ToolMissing) as failure:
+        ensure_engine(step)
+    assert failure.value.message == "DOCKER_HOST is set, but no container engine answers: nothing there"
+    assert "unset it" in str(failure.value.hint)
+    assert machine.ran == []
+
+
+def test_who_may_not_install_is_told_what_to_install(machine: Machine, step: Any) -> None:
+    machine.may_install = False
+    machine.engine_answers_after = 99
+    with pytest.raises(ToolMissing) as failure:
+        ensure_engine(step)
+    assert "install Docker Engine 20.10 or newer and start it" in str(failure.value.hint)
+    assert machine.ran == []
+
+
+def test_root_on_debian_gets_an_engine_and_is_told(machine: Machine, step: Any) -> None:
+    machine.engine_answers_after = 3
+    assert ensure_engine(step) is machine.client
+    assert machine.ran == [
+        ["apt-get", "update", "-qq"],
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "docker.io"],
+        ["dockerd"],
+    ]
+    assert "no container engine here, so Debian's docker.io is installed" in step.text
+    assert "starting dockerd, its log is build/dockerd.log" in step.text
+
+
+def test_an_installed_engine_is_only_started(machine: Machine, step: Any) -> None:
+    machine.tools.add("dockerd")
+    machine.engine_answers_after = 1
+    ensure_engine(step)
+    assert machine.ran == [["dockerd"]]
+
+
+def test_systemd_starts_the_engine_where_it_runs(machine: Machine, step: Any) -> None:
+    machine.tools.add("dockerd")
+    machine.engine_answers_after = 1
+    machine.has_systemd = True
+    ensure_engine(step)
+    assert machine.ran == [["systemctl", "start", "docker"]]
+    assert "starting the engine with systemctl" in step.text
+
+
+def test_an_engine_that_dies_at_once_is_reported_with_its_log(machine: Machine, step: Any) -> None:
+    machine.tools.add("dockerd")
+    machine.engine_answers_after = 99
+    machine.daemon = SimpleNamespace(poll=lambda: 1, returncode=1)
+    with pytest.raises(ToolMissing, match="dockerd ended at once with code 1") as failure:
+        ensure_engine(step)
+    assert "dockerd.log" in str(failure.value.hint)
+
+
+def test_an_engine_that_never_answers_is_given_up(machine: Machine, step: Any) -> None:
+    machine.tools.add("dockerd")
+    machine.engine_answers_after = 10_000
+    with pytest.raises(ToolMissing, match="the engine did not answer within 60 s"):
+        ensure_engine(step)
+    assert 60 <= machine.clock < 62
+
+
+@pytest.mark.parametrize(
+    ("uid", "release", "apt", "expected"),
+    [
+        (0, "ID=debian\n", True, True),
+        (0, 'ID=linuxmint\nID_LIKE="ubuntu debian"\n', True, True),
+        (1000, "ID=debian\n", True, False),
+        (0, "ID=fedora\nNAME=debian\n", True, False),
+        (0, "ID=debian\n", False, False),
+    ],
+)
+def test_only_root_on_debian_may_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uid: int, release: str, apt: bool, expected: bool
+) -> None:
+    file = tmp_path / "os-release"
+    file.write_text(release, encoding="utf-8")
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    monkeypatch.setattr(shutil, "which", lambda name: name if apt else None)
+    monkeypatch.setattr(host, "Path", lambda _: file)
+    assert host.can_install() is expected
+
+
+# --- the base image -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def base(matrix: Any) -> Base:
+    found: Base = matrix.bases["debian-bookworm"]
+    return found
+
+
+@pytest.fixture
+def get(machine: Machine, step: Any) -> Callable[..., BaseImage]:
+    """A function that asks for a base image on the fake machine."""
+
+    def ask(base: Base, **changes: Any) -> BaseImage:
+        given: dict[str, Any] = {"override": None, "allow_pull": True, "force_pull": False, **changes}
+        return ensure_base(machine.client, base, step, **given)
+
+    return ask
+
+
+Get = Callable[..., BaseImage]
+MADE = "tritonbuild-base:bookworm"
+
+
+def test_a_base_that_is_here_is_not_pulled(machine: Machine, base: Base, get: Get) -> None:
+    machine.images[base.pinned_ref] = "sha256:1"
+    assert get(base) == BaseImage(reference=base.pinned_ref, image_id="sha256:1", origin=base.pinned_ref)
+    assert machine.pulled == []
+
+
+def test_a_missing_base_is_pulled_by_digest(machine: Machine, base: Base, get: Get) -> None:
+    machine.registry[base.pinned_ref] = "sha256:2"
+    assert get(base).image_id == "sha256:2"
+    assert machine.pulled == [base.pinned_ref]
+    assert "@sha256:" in base.pinned_ref
+    assert machine.ran == []
+
+
+def test_a_base_that_cannot_be_pulled_is_made_and_that_is_said(
+    machine: Machine, base: Base, get: Get, step: Any
+) -> None:
+    machine.tools.add("mmdebstrap")
+    assert get(base) == BaseImage(reference=MADE, image_id="sha256:made", origin="mmdebstrap bookworm")
+    assert f"{base.ref} cannot be pulled (no route to the registry)" in step.text
+    assert f"making {MADE} with mmdebstrap instead" in step.text
+    (argv,) = machine.ran
+    assert argv[:2] == ["mmdebstrap", "--variant=minbase"]
+    assert "bookworm" in argv
+    assert machine.imported == [("tritonbuild-base", "bookworm")]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/Los_Angeles"])
+def test_a_made_base_has_the_same_date_everywhere(
+    machine: Machine, base: Base, get: Get, monkeypatch: pytest.MonkeyPatch, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        machine.tools.add("mmdebstrap")
+        get(base)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert str(base.date) == "2026-08-24"
+    assert machine.env == [{"SOURCE_DATE_EPOCH": "1787529600"}]
+
+
+def test_mmdebstrap_is_installed_where_that_is_possible(
+    machine: Machine, base: Base, get: Get, step: Any
+) -> None:
+    get(base)
+    assert [argv[0] for argv in machine.ran] == ["apt-get", "apt-get", "mmdebstrap"]
+    assert "installing mmdebstrap, debian-archive-keyring with apt-get" in step.text
+
+
+def test_who_may_not_install_mmdebstrap_is_told(machine: Machine, base: Base, get: Get) -> None:
+    machine.may_install = False
+    with pytest.raises(ToolMissing) as failure:
+        get(base)
+    assert "cannot be pulled (no route to the registry)" in failure.value.message
+    assert "install mmdebstrap, or name a base image: --image base,REF" in str(failure.value.hint)
+    assert machine.ran == []
+
+
+def test_a_base_made_earlier_is_used_again_and_that_is_said(
+    machine: Machine, base: Base, get: Get, step: Any
+) -> None:
+    machine.images[MADE] = "sha256:made"
+    assert get(base).origin == "mmdebstrap bookworm"
+    assert machine.pulled == []
+    assert machine.ran == []
+    assert "made earlier, is used" in step.text
+
+
+def test_no_container_pull_pulls_nothing(machine: Machine, base: Base, get: Get, step: Any) -> None:
+    machine.registry[base.pinned_ref] = "sha256:2"
+    machine.tools.add("mmdebstrap")
+    assert get(base, allow_pull=False).reference == MADE
+    assert machine.pulled == []
+    assert "--no-container-pull" in step.text
+
+
+def test_pull_asks_the_registry_even_if_a_base_is_here(machine: Machine, base: Base, get: Get) -> None:
+    machine.images |= {base.pinned_ref: "sha256:old", MADE: "sha256:made"}
+    machine.registry[base.pinned_ref] = "sha256:new"
+    assert get(base, force_pull=True).image_id == "sha256:new"
+
+
+def test_a_failed_pull_is_said_where_the_local_base_is_used(
+    machine: Machine, base: Base, get: Get, step: Any
+) -> None:
+    machine.images[base.pinned_ref] = "sha256:old"
+    assert get(base, force_pull=True).image_id == "sha256:old"
+    assert "cannot be pulled (no route to the registry), the one that is here is used" in step.text
+
+
+def test_a_given_base_is_used_or_refused_but_never_replaced(
+    machine: Machine, base: Base, get: Get, step: Any
+) -> None:
+    machine.images |= {base.pinned_ref: "sha256:1", MADE: "sha256:made"}
+    with pytest.raises(ToolMissing) as failure:
+        get(base, override="own:1")
+    assert failure.value.message == "base image own:1 cannot be had: no route to the registry"
+    assert "--image base,REF" in str(failure.value.hint)
+    machine.registry["own:1"] = "sha256:own"
+    assert get(base, override="own:1") == BaseImage(reference="own:1", image_id="sha256:own", origin="own:1")
+    assert machine.imported == []
+
+
+def test_a_vendors_base_cannot_be_made(machine: Machine, matrix: Any, get: Get) -> None:
+    vendor = matrix.bases["ngc-24.08-min"]
+    with pytest.raises(ToolMissing, match="cannot be had: no route to the registry"):
+        get(vendor)
+    with pytest.raises(ToolMissing, match="switched off by --no-container-pull"):
+        get(vendor, allow_pull=False)
+    assert machine.ran == []
