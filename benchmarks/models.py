@@ -1,7 +1,8 @@
 """Writes models with random weights: a config and a tokenizer, for `load_format: dummy`.
 
 Every entry of the vocabulary is one word that holds the letter `w` exactly once, so whoever sees
-a text can count its tokens without asking the server for more than it sends anyway.
+a text can count its tokens without asking the server for more than it sends anyway. The special
+tokens, which no text shows, come last: where logits tie, an engine takes the first token.
 """
 
 from __future__ import annotations
@@ -64,9 +65,9 @@ def _config(shape: Shape) -> dict[str, Any]:
         "activation_function": "relu",
         "attention_dropout": 0.0,
         "dropout": 0.0,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
+        "pad_token_id": shape.vocab - 4,
+        "bos_token_id": shape.vocab - 3,
+        "eos_token_id": shape.vocab - 2,
         "do_layer_norm_before": True,
         "enable_bias": True,
         "layer_norm_elementwise_affine": True,
@@ -83,8 +84,9 @@ def _config(shape: Shape) -> dict[str, Any]:
 
 
 def _tokenizer(shape: Shape) -> dict[str, Any]:
-    vocabulary = {special: token_id for token_id, special in enumerate(SPECIALS)}
-    vocabulary.update({word(token_id): token_id for token_id in range(len(SPECIALS), shape.vocab)})
+    words = shape.vocab - len(SPECIALS)
+    vocabulary = {word(token_id): token_id for token_id in range(words)}
+    vocabulary.update({special: token_id for token_id, special in enumerate(SPECIALS, words)})
     added = [
         {
             "id": token_id,
@@ -95,7 +97,7 @@ def _tokenizer(shape: Shape) -> dict[str, Any]:
             "normalized": False,
             "special": True,
         }
-        for token_id, special in enumerate(SPECIALS)
+        for token_id, special in enumerate(SPECIALS, words)
     ]
     return {
         "version": "1.0",

@@ -27,6 +27,7 @@ from tritonbuild.paths import BUILD, MATRIX, ROOT
 from tritonbuild.pipeline import BuildOptions, build_row, smoke_row
 from tritonbuild.records import read_record, row_folder
 from tritonbuild.rendering import check_rendered, find_orphans, render_all
+from tritonbuild.secrets import check_secret_file
 from tritonbuild.spec import BuildSpec, default_source, resolve_spec
 from tritonbuild.summary import closing_lines, parts_table, plan_lines
 from tritonbuild.tags import image_reference
@@ -35,6 +36,8 @@ from tritonbuild.wheels import locate_wheels, wheel_folders
 _NAME = r"[a-z0-9][a-z0-9./_-]*(:[0-9]+/[a-z0-9./_-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?"
 _TAG = re.compile(_NAME)
 _IMAGE_REF = re.compile(_NAME + r"(@sha256:[0-9a-f]{64})?")
+
+_OUTPUT_FLAGS = frozenset({"-v", "--verbose", "-q", "--quiet", "--debug"})
 
 _EPILOG = """\
 Without a verb, `build` is meant: ./build.py --upstream-container-version=24.08
@@ -206,6 +209,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Return the parsed command line; ``build`` is meant where no verb stands first."""
     parser, verbs = make_parser()
     words = list(argv)
+    while len(words) > 1 and words[0] in _OUTPUT_FLAGS and words[1] in {*verbs, *_OUTPUT_FLAGS}:
+        words.append(words.pop(0))  # ./build.py -v list
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words.insert(0, "build")
     elif words[0] not in verbs and not words[0].startswith("-"):
@@ -283,6 +288,10 @@ def _check_build_flags(options: argparse.Namespace) -> str | None:
         if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
             message = f"--build-secret: {name!r} is not a name"
             raise UsageError(message, hint="letters, digits, dot, dash and underscore")
+    for name, file in options.build_secret:
+        check_secret_file(f"--build-secret {name}", Path(file))
+    if options.ca_cert:
+        check_secret_file("--ca-cert", options.ca_cert)
     for folder in options.wheelhouse:
         if not folder.is_dir():
             message = f"--wheelhouse: {folder} is not a folder"

@@ -77,6 +77,9 @@ class Console:
             self.log_stream = stream
             try:
                 yield
+            except BuildError as error:
+                self.log(f"error: {error.message}")
+                raise
             finally:
                 self.log_stream = None
 
@@ -105,7 +108,6 @@ class Console:
             for row in error.tail:
                 self._err.print(f"    [dim]{escape(row[:_TAIL_WIDTH])}[/]")
         for row in error.message.splitlines():
-            self.log(f"error: {row}")
             self._err.print(f"[red]error:[/] {escape(row)}")
         if error.hint:
             self._err.print(f"[cyan]hint:[/] {escape(error.hint)}")

@@ -10,16 +10,23 @@ import docker
 
 from tritonbuild.engine import run_python
 from tritonbuild.errors import ImageRejected, OverBudget
+from tritonbuild.files import sha256_file
 from tritonbuild.paths import IMAGE_FILES
 from tritonbuild.spec import BuildSpec
 
 Facts = dict[str, Any]
 
+_SCRIPT = IMAGE_FILES / "inspect_image.py"
+
+
+def script_sha256() -> str:
+    """Return the fingerprint of the script that reads the facts."""
+    return sha256_file(_SCRIPT)
+
 
 def read_facts(client: docker.DockerClient, image: str) -> Facts:
     """Return the facts that ``image/inspect_image.py`` prints inside the image."""
-    script = (IMAGE_FILES / "inspect_image.py").read_text(encoding="utf-8")
-    facts: Facts = json.loads(run_python(client, image, script))
+    facts: Facts = json.loads(run_python(client, image, _SCRIPT.read_text(encoding="utf-8")))
     return facts
 
 

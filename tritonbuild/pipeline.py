@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,22 +72,25 @@ def model_source(spec: BuildSpec, baked: BakedFolder | None) -> ModelFrom:
     return "package" if spec.model else "none"
 
 
+@contextmanager
+def _working_on(spec: BuildSpec, build_dir: Path | None) -> Iterator[Path]:
+    """Hold the row's folder; raise Busy when another process has it."""
+    folder = row_folder(spec.row, build_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder / "lock", timeout=0):
+            yield folder
+    except filelock.Timeout as error:
+        message = f"{spec.row} is being built or tested by another process"
+        raise Busy(message, hint="wait for it, or give this run its own --build-dir") from error
+
+
 def build_row(spec: BuildSpec, options: BuildOptions, console: Console) -> BuildResult:
     """Take one row through every stage; each can be interrupted and run again."""
-    folder = row_folder(spec.row, options.build_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        message = f"{spec.row} is being built by another process"
-        raise Busy(message, hint="wait for it, or give this build its own --build-dir") from error
-    log = folder / "build.log"
-    try:
+    with _working_on(spec, options.build_dir) as folder:
+        log = folder / "build.log"
         with console.logging_to(log):
             return _build_locked(spec, options, console, folder, log)
-    finally:
-        lock.release()
 
 
 def _build_locked(
@@ -152,7 +156,15 @@ def _build_locked(
     with console.step("inspect", f"{spec.row}: inspect what is inside") as step:
         facts = _known_facts(folder, image_id) or inspecting.read_facts(client, image_id)
         size = image_facts(client.images.get(image_id))["size"]
-        update_record(folder, image_id=image_id, size=size, facts=facts, tags=tags, revision=revision)
+        update_record(
+            folder,
+            image_id=image_id,
+            size=size,
+            facts=facts,
+            inspector=inspecting.script_sha256(),
+            tags=tags,
+            revision=revision,
+        )
         inspecting.check_facts(spec, facts)
         inspecting.check_size(spec, size)
         step.outcome = f"{size / 1e6:.0f} MB of {spec.size_budget_mb} MB"
@@ -184,26 +196,26 @@ def _build_locked(
 
 
 def _known_facts(folder: Path, image_id: str) -> dict[str, Any] | None:
-    """Return the facts of an earlier run on the very same image."""
+    """Return the facts that the same script read in the very same image."""
     record = read_record(folder)
     facts: dict[str, Any] | None = record.get("facts")
-    return facts if record.get("image_id") == image_id else None
+    same = (record.get("image_id"), record.get("inspector")) == (image_id, inspecting.script_sha256())
+    return facts if same else None
 
 
 def smoke_row(spec: BuildSpec, image: str, build_dir: Path | None, console: Console) -> SmokeResult:
     """Run the smoke tests of a row on any image that the engine has."""
-    folder = row_folder(spec.row, build_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with console.logging_to(folder / "smoke.log"):
-        with console.step("engine", f"{spec.row}: engine") as step:
-            client = ensure_engine(step)
-        try:
-            image_id = str(client.images.get(image).id)
-        except ImageNotFound as error:
-            message = f"the engine has no image {image}"
-            raise UsageError(message, hint=f"build it first: ./build.py build {spec.row}") from error
-        with console.step("smoke", f"{spec.row}: smoke tests on {image}") as step:
-            result = smoke.run_smoke(spec, image, image_id, folder, step)
-            step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
-    update_record(folder, smoke=result.as_record())
+    with _working_on(spec, build_dir) as folder:
+        with console.logging_to(folder / "smoke.log"):
+            with console.step("engine", f"{spec.row}: engine") as step:
+                client = ensure_engine(step)
+            try:
+                image_id = str(client.images.get(image).id)
+            except ImageNotFound as error:
+                message = f"the engine has no image {image}"
+                raise UsageError(message, hint=f"build it first: ./build.py build {spec.row}") from error
+            with console.step("smoke", f"{spec.row}: smoke tests on {image}") as step:
+                result = smoke.run_smoke(spec, image, image_id, folder, step)
+                step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
+        update_record(folder, smoke=result.as_record())
     return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,9 +19,6 @@ _CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUN
 def find_ca_bundle(given: Path | None) -> Path | None:
     """Return the certificates a build should trust: as given, as the environment says, the system's."""
     if given:
-        if not given.is_file():
-            message = f"--ca-cert: {given} is not a file"
-            raise UsageError(message, hint="name a PEM file with the certificates to trust")
         return given
     for variable in _CA_VARIABLES:
         value = os.environ.get(variable)
@@ -42,7 +40,11 @@ def index_settings() -> dict[str, str | list[str]]:
     Indexes on the local disk are left out: a build container does not see them.
     """
     parser = configparser.ConfigParser(interpolation=None)
-    parser.read(_pip_files(), encoding="utf-8")
+    try:
+        parser.read(_pip_files(), encoding="utf-8")
+    except configparser.Error as error:
+        message = f"pip's configuration cannot be read: {str(error).splitlines()[0]}"
+        raise UsageError(message, hint="correct the file, or name another with PIP_CONFIG_FILE") from error
     section: Mapping[str, str] = parser["global"] if parser.has_section("global") else {}
 
     def read(*variables: str, key: str) -> str:
@@ -62,7 +64,9 @@ def index_settings() -> dict[str, str | list[str]]:
         ),
         ("allow-insecure-host", read("UV_INSECURE_HOST", "PIP_TRUSTED_HOST", key="trusted-host")),
     ):
-        words = [word for word in value.split() if not word.startswith("file:")]
+        # uv allows an index to have a name: name=https://...
+        urls = [re.sub(r"^[A-Za-z0-9_-]+=", "", word) for word in value.split()]
+        words = [url for url in urls if not url.startswith("file:")]
         if words:
             settings[name] = words
     return settings
@@ -82,9 +86,16 @@ def collect_secrets(folder: Path, *, ca_cert: Path | None, given: Mapping[str, P
     netrc = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
     if netrc.is_file():
         secrets["netrc"] = netrc
-    for name, path in given.items():
-        if not path.is_file():
-            message = f"--build-secret {name}: {path} is not a file"
-            raise UsageError(message, hint="give the name of a secret and the file that holds it")
-        secrets[name] = path
+    secrets.update(given)
     return secrets
+
+
+def check_secret_file(flag: str, path: Path) -> Path:
+    """Return ``path`` when BuildKit can take it as a secret; raise UsageError otherwise."""
+    if not path.is_file():
+        message = f"{flag}: {path} is not a file"
+        raise UsageError(message, hint="name an existing file")
+    if "," in str(path.resolve()):
+        message = f"{flag}: the path {path.resolve()} has a comma, which BuildKit takes for a separator"
+        raise UsageError(message, hint="move the file")
+    return path.resolve()

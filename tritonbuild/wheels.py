@@ -34,7 +34,8 @@ def wheel_folders(extra: Sequence[Path]) -> list[Path]:
     reraise=True,
 )
 def _download(wheel: Wheel, target: Path, step: Step) -> None:
-    partial = target.with_suffix(".part")
+    # Two rows may want the same wheel at the same time.
+    partial = target.with_suffix(f".{os.getpid()}.part")
     with requests.get(wheel.url, stream=True, timeout=(10, 60)) as reply:
         reply.raise_for_status()
         total = int(reply.headers.get("Content-Length", 0))

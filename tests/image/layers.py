@@ -46,7 +46,8 @@ class Scan:
 
     @property
     def files(self) -> list[Entry]:
-        return [entry for entry in self.entries if not entry.is_dir]
+        """All that is no folder, and no mark that a file of an earlier layer is deleted."""
+        return [e for e in self.entries if not e.is_dir and not e.name.startswith(".wh.")]
 
 
 class _Chunks(io.RawIOBase):

@@ -101,4 +101,4 @@ def test_stream_joins_to_the_answer_without_the_prompt(server: Server) -> None:
 def test_knows_the_capital_of_france(server: Server, spec: BuildSpec, description: dict[str, Any]) -> None:
     if not spec.model or description["model"] != spec.model.name:
         pytest.skip("the image does not carry the model of its row, and another may not know")
-    assert "Paris" in server.answer("The capital of France is", max_tokens=16)
+    assert "Paris" in server.answer("What is the capital of France?", max_tokens=32)

@@ -107,7 +107,6 @@ def test_no_layer_has_wheels(scan: Scan) -> None:
         pytest.param(r"(.*/)?(archive-v\d+|wheels-v\d+|http(-v2)?|selfcheck)/.*\.(http|msgpack|rkyv|body)", id="pip_and_uv"),
         pytest.param(r"var/cache/apt/(.*\.bin|archives/.*\.deb)", id="apt_packages"),
         pytest.param(r"var/lib/apt/lists/.*_.*", id="apt_lists"),
-        pytest.param(r"var/log/(apt|dpkg|bootstrap).*", id="logs"),
     ],
 )  # fmt: skip
 def test_no_layer_has_package_caches(scan: Scan, pattern: str) -> None:

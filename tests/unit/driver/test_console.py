@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 
@@ -95,8 +96,8 @@ def test_quiet_shows_warnings_and_errors_only(capsys: Capture) -> None:
     assert capsys.readouterr() == ("", "warning: careful\n")
 
 
-def test_errors_are_in_the_log_too() -> None:
-    console = Console(log_stream=io.StringIO())
-    console.error(BuildError("it broke"))
-    assert isinstance(console.log_stream, io.StringIO)
-    assert "error: it broke\n" in console.log_stream.getvalue()
+def test_errors_are_in_the_log_too(tmp_path: Path) -> None:
+    console = Console()
+    with pytest.raises(BuildError), console.logging_to(tmp_path / "log"):
+        raise BuildError("it broke")  # noqa: EM101
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "error: it broke\n"

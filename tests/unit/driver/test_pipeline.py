@@ -238,7 +238,7 @@ def test_a_row_that_is_being_built_is_left_alone(build: Build, stages: Stages) -
     (stages.folder / "build.log").write_text("the other build's log", encoding="utf-8")
     with filelock.FileLock(stages.folder / "lock"), pytest.raises(Busy) as failure:
         build()
-    assert failure.value.message == f"{ROW} is being built by another process"
+    assert failure.value.message == f"{ROW} is being built or tested by another process"
     assert "--build-dir" in str(failure.value.hint)
     assert stages.calls == []
     assert (stages.folder / "build.log").read_text(encoding="utf-8") == "the other build's log"

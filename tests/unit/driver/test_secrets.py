@@ -11,7 +11,7 @@ import pytest
 from tritonbuild import secrets
 from tritonbuild.buildkit import Builder, build_argv
 from tritonbuild.errors import UsageError
-from tritonbuild.secrets import collect_secrets, find_ca_bundle, index_settings
+from tritonbuild.secrets import check_secret_file, collect_secrets, find_ca_bundle, index_settings
 
 PASSWORD = "hunter2"
 INDEX = f"https://user:{PASSWORD}@index.example/simple"
@@ -161,9 +161,13 @@ def test_the_systems_certificates_come_last(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--ca-cert: .*gone is not a file"):
-        _collect(tmp_path, ca_cert=tmp_path / "gone")
-    with pytest.raises(UsageError, match=r"--build-secret token: .*gone is not a file"):
-        _collect(tmp_path, given={"token": tmp_path / "gone"})
+        check_secret_file("--ca-cert", tmp_path / "gone")
+
+
+def test_files_that_buildkit_would_misread_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a,b").touch()
+    with pytest.raises(UsageError, match=r"--ca-cert: .*a,b has a comma"):
+        check_secret_file("--ca-cert", tmp_path / "a,b")
 
 
 def test_netrc_is_handed_on(monkeypatch: pytest.MonkeyPatch, bare_machine: Path, tmp_path: Path) -> None:
