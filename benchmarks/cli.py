@@ -69,6 +69,7 @@ def _plan(options: argparse.Namespace, work: Path) -> Plan:
         counting=counting,
         port=options.port,
         client_processes=options.client_processes,
+        client_realtime=options.client_realtime,
         profile_seconds=options.profile,
         triton=options.triton.resolve() if options.triton else None,
         backend=options.backend.resolve() if options.backend else None,
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--engine-arg", type=_engine_arg, action="append", default=[], metavar="NAME=VALUE")
     run.add_argument("--port", type=int, default=28000, help="the first of three, default: %(default)s")
     run.add_argument("--client-processes", type=int, default=1, help="default: %(default)s")
+    run.add_argument("--client-realtime", action="store_true", help="at real-time priority; for few cores")
     run.add_argument("--profile", type=int, default=0, metavar="SECONDS", help="record the stub with py-spy")
     run.add_argument("--work", type=Path, help="keep logs and the model here")
     run.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")

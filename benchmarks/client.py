@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -99,7 +100,10 @@ async def run(load: Load, endpoint: Endpoint) -> Tally:
     return Tally(load.max_tokens, [answer for answers in results for answer in answers])
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    if "--realtime" in arguments:
+        # Where an engine fills all the cores, a client that waits its turn looks like a slow server.
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     load, endpoint = loads.parse(sys.stdin.readline())
     # A collection in the middle would look like a slow server.
     gc.disable()
@@ -109,4 +113,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

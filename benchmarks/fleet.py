@@ -17,11 +17,11 @@ class ClientFailure(Exception):
     """A client process ended without a result."""
 
 
-def measure(load: Load, endpoint: Endpoint, processes: int) -> Tally:
+def measure(load: Load, endpoint: Endpoint, processes: int, realtime: bool = False) -> Tally:
     """Put the load on the endpoint from several processes that start together."""
     count = max(1, min(processes, load.concurrency))
     with ExitStack() as stack:
-        clients = [stack.enter_context(_start()) for _ in range(count)]
+        clients = [stack.enter_context(_start(realtime)) for _ in range(count)]
         for client in clients:
             stack.callback(client.kill)
         for first, client in enumerate(clients):
@@ -42,8 +42,8 @@ def measure(load: Load, endpoint: Endpoint, processes: int) -> Tally:
     return merge(load.max_tokens, parts)
 
 
-def _start() -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.client"]
+def _start(realtime: bool) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.client", *(["--realtime"] if realtime else [])]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 

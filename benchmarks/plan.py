@@ -33,6 +33,7 @@ class Plan:
     counting: str
     port: int
     client_processes: int
+    client_realtime: bool
     profile_seconds: int
     triton: Path | None
     backend: Path | None
@@ -48,6 +49,7 @@ class Plan:
             "seconds": self.seconds,
             "repetitions": self.repetitions,
             "client_processes": self.client_processes,
+            "client_realtime": self.client_realtime,
             "counting": self.counting,
         }
 

@@ -121,7 +121,7 @@ class ServerTarget(Target):
         return self.server.start()
 
     def ask(self, load: Load) -> Tally:
-        return measure(load, self.endpoint, self.plan.client_processes)
+        return measure(load, self.endpoint, self.plan.client_processes, self.plan.client_realtime)
 
     def stop(self) -> tuple[float, int | None]:
         return self.server.stop()

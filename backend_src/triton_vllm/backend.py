@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import locale
 import os
 import signal
@@ -17,6 +18,7 @@ from triton_vllm import device, enginefields, lora, modeljson, processes
 from triton_vllm.chat import ChatTemplate
 from triton_vllm.engines.interface import Engine, Lora
 from triton_vllm.errors import ModelError, one_line
+from triton_vllm.guard import start_guard
 from triton_vllm.loopthread import LoopThread
 from triton_vllm.metrics import Recorder, Reporter
 from triton_vllm.service import Service
@@ -41,6 +43,7 @@ class Backend:
         loras = self._read_loras(engine_args)
         self._set_environment(engine_args)
 
+        self._guard = start_guard()
         self._reporter: Reporter | None = None
         self._loop = LoopThread("vllm-engine")
         self._loop.start()
@@ -59,6 +62,9 @@ class Backend:
             chat=chat,
         )
         self._service.start()
+        # What exists by now stays: collecting garbage need not look at it again.
+        gc.collect()
+        gc.freeze()
 
     def execute(self, requests: list[Any]) -> None:
         self._service.execute(requests)

@@ -13,7 +13,7 @@ class LoopThread:
     """The loop that the engine lives on."""
 
     def __init__(self, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = _new_loop()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -44,3 +44,13 @@ class LoopThread:
                 self.loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
         finally:
             self.loop.close()
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """Return uvloop's loop, which vLLM's own server uses too, or else Python's."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop

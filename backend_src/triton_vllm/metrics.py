@@ -2,7 +2,7 @@
 
 One call into Triton takes tens of microseconds and one is needed per observed value, so the
 engine's thread only notes values (`Recorder`), and a thread of its own hands them over
-(`Reporter`), working at most a fixed share of the time.
+(`Reporter`), working a small share of the time.
 """
 
 from __future__ import annotations
@@ -110,6 +110,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("request_cancellations_total", COUNTER, "Number of requests cancelled by their client."),
 )
 NAMES = frozenset(metric.name for metric in METRICS)
+# How often numbers are reported while requests are on their way, in seconds, for how long at a
+# time, and how much of its time the reporting thread works.
+PERIOD = 0.05
+BUSY_BUDGET, BUSY_SHARE = 0.005, 0.1
+IDLE_BUDGET, IDLE_SHARE = 0.05, 0.5
 # A label value that only some metrics have: its name.
 REASON_LABEL = "finished_reason"
 
@@ -132,6 +137,10 @@ class Recorder:
 
     def __init__(self) -> None:
         self.filled = threading.Event()
+        # Set when somebody may look at the numbers soon: a request ended.
+        self.hurried = threading.Event()
+        # Whether requests are on their way.
+        self.busy = False
         self._open = True
         self._lock = threading.Lock()
         self._counts: dict[Key, float] = {}
@@ -155,6 +164,11 @@ class Recorder:
     def changed(self) -> None:
         """Say that a group of notes is complete."""
         self.filled.set()
+
+    def hurry(self) -> None:
+        """Say that what was noted should be reported at once."""
+        self.filled.set()
+        self.hurried.set()
 
     def close(self) -> None:
         """Drop what was noted and what comes: nobody will take it."""
@@ -213,13 +227,10 @@ class Reporter:
         recorder: Recorder,
         labels: Mapping[str, str],
         max_model_len: int,
-        share: float = 0.2,
     ) -> None:
         self._family_class = pb_utils.MetricFamily
         self._labels = dict(labels)
-        self._share = share
         self._recorder = recorder
-        self._awake = recorder.filled
         self._stopping = False
         self._families: dict[str, Any] = {}
         self._metrics: dict[Key, Any] = {}
@@ -245,7 +256,7 @@ class Reporter:
     def stop(self, timeout: float = 1.0) -> None:
         """Report what is left, for at most `timeout` seconds, and let go of Triton's objects."""
         self._stopping = True
-        self._awake.set()
+        self._recorder.hurry()
         if self._thread.is_alive():
             self._thread.join(timeout)
         if not self._thread.is_alive():
@@ -253,14 +264,19 @@ class Reporter:
             self._families.clear()
 
     def _run(self) -> None:
+        recorder = self._recorder
         while not self._stopping:
-            self._awake.wait()
-            self._awake.clear()
+            recorder.filled.wait()
+            recorder.filled.clear()
+            if recorder.busy:
+                recorder.hurried.wait(PERIOD)
+            recorder.hurried.clear()
             started = time.monotonic()
-            if self.report(budget=0.05):
-                self._awake.set()
-            # Leave the interpreter to the engine's thread for the rest of the time.
-            time.sleep(min((time.monotonic() - started) * (1 / self._share - 1), 1.0))
+            if self.report(budget=BUSY_BUDGET if recorder.busy else IDLE_BUDGET):
+                recorder.filled.set()
+            # A call into Triton holds the interpreter: leave it to the engine's thread for long.
+            share = BUSY_SHARE if recorder.busy else IDLE_SHARE
+            time.sleep(min((time.monotonic() - started) * (1 / share - 1), 1.0))
 
     def report(self, budget: float) -> bool:
         """Hand over what waits, for about `budget` seconds. Returns whether some is left."""

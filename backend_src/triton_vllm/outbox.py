@@ -20,7 +20,7 @@ from triton_vllm.requests import Wanted
 from triton_vllm.responses import Responses
 
 # The longest rest of the sending thread, in seconds.
-LONGEST_REST = 0.02
+LONGEST_REST = 0.05
 
 
 class Outlet:
@@ -46,7 +46,7 @@ class Outbox:
         responses: Responses,
         final_flag: int,
         on_trouble: Callable[[str], None],
-        share: float = 0.5,
+        share: float = 0.25,
     ) -> None:
         self._responses = responses
         self._final_flag = final_flag

@@ -16,15 +16,16 @@ def find_descendants(pid: int) -> list[int]:
         return []
     for entry in entries:
         if entry.isdigit():
-            parent = _parent_of(int(entry))
+            parent = parent_of(int(entry))
             if parent is not None:
                 children.setdefault(parent, []).append(int(entry))
     found: list[int] = []
     waiting = [pid]
     while waiting:
         below = children.get(waiting.pop(0), [])
-        # Python's resource tracker ends by itself, after it removed what killed processes left.
-        found += [child for child in below if not _is_resource_tracker(child)]
+        # These end by themselves: Python's resource tracker, which removes what killed processes
+        # left behind, and our guard.
+        found += [child for child in below if not _is_helper(child)]
         waiting += below
     return found
 
@@ -41,10 +42,10 @@ def kill(pids: list[int]) -> None:
 def wait_gone(pids: list[int], timeout: float) -> list[int]:
     """Wait until the processes are gone or zombies. Returns those that are left."""
     deadline = time.monotonic() + timeout
-    left = [pid for pid in pids if _is_running(pid)]
+    left = [pid for pid in pids if is_running(pid)]
     while left and time.monotonic() < deadline:
         time.sleep(0.02)
-        left = [pid for pid in left if _is_running(pid)]
+        left = [pid for pid in left if is_running(pid)]
     return left
 
 
@@ -57,19 +58,28 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-def _is_resource_tracker(pid: int) -> bool:
+def _is_helper(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"resource_tracker" in file.read()
+            command = file.read()
     except OSError:
         return False
+    return b"resource_tracker" in command or b"guard.py" in command
 
 
-def _parent_of(pid: int) -> int | None:
+def identity(pid: int) -> str:
+    """Return what tells a process from a later one with the same number; empty when it is gone."""
+    fields = _stat(pid)
+    return fields[19] if len(fields) > 19 else ""
+
+
+def parent_of(pid: int) -> int | None:
+    """Return the parent of a process, or None when there is no such process."""
     fields = _stat(pid)
     return int(fields[1]) if len(fields) > 1 else None
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Return whether a process exists and is no zombie."""
     fields = _stat(pid)
     return bool(fields) and fields[0] not in ("Z", "X")

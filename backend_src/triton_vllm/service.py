@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 import uuid
@@ -11,16 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from triton_vllm import processes
 from triton_vllm.chat import ChatTemplate
 from triton_vllm.embeddings import embedding_text, make_embed_job
 from triton_vllm.engines.common import translate
-from triton_vllm.engines.interface import Engine, GenerateJob, Lora, StatsSink
+from triton_vllm.engines.interface import Engine, GenerateJob, Lora
 from triton_vllm.errors import BackendError, EngineUnavailable, RequestCancelled, one_line
 from triton_vllm.images import decode_images
 from triton_vllm.loopthread import LoopThread
 from triton_vllm.lora import choose_lora
 from triton_vllm.merging import Sequences
+from triton_vllm.metrics import Recorder
 from triton_vllm.outbox import Outbox, Outlet
 from triton_vllm.requests import EmbedRequest, GenerateRequest, Wanted, parse_request
 from triton_vllm.responses import Responses
@@ -29,7 +28,7 @@ UNHEALTHY = "Model is unavailable due to unhealthy vLLM engine"
 STOPPING = "the model is being unloaded"
 # How often a request's client is asked for, in seconds, and how many are asked per second at most.
 CANCEL_INTERVAL = 0.1
-CANCEL_CHECKS = 1000
+CANCEL_CHECKS = 400
 
 
 @dataclass(eq=False)
@@ -52,7 +51,7 @@ class Service:
         engine: Engine,
         loop: LoopThread,
         loras: Mapping[str, Lora] | None,
-        stats: StatsSink | None,
+        stats: Recorder | None,
         health_check: bool,
         on_engine_failure: Callable[[], None],
         chat: ChatTemplate | None = None,
@@ -149,6 +148,8 @@ class Service:
     def _begin(self, active: Active, coroutine: Any) -> None:
         self._active[active.request_id] = active
         self._idle.clear()
+        if self._stats is not None:
+            self._stats.busy = True
         task = self._loop.loop.create_task(coroutine)
         active.task = task
         task.add_done_callback(lambda _: self._end(active))
@@ -161,7 +162,9 @@ class Service:
                 # The engine tells its levels when it steps, and it does not step for an abort.
                 self._stats.level("num_requests_running", 0)
                 self._stats.level("num_requests_waiting", 0)
-                self._stats.changed()
+                self._stats.busy = False
+        if self._stats is not None:
+            self._stats.hurry()
 
     async def _generate(self, active: Active, job: GenerateJob) -> None:
         put, outlet = self._outbox.put, active.outlet
@@ -218,7 +221,7 @@ class Service:
     def _count(self, name: str) -> None:
         if self._stats is not None:
             self._stats.count(name)
-            self._stats.changed()
+            self._stats.hurry()
 
     def _check_health(self) -> None:
         try:
@@ -234,13 +237,8 @@ class Service:
 
     def _watch(self) -> None:
         """Look for clients that went away and for an engine that died."""
-        server = os.getppid()
         while not self._watching.wait(CANCEL_INTERVAL):
             started = time.monotonic()
-            if os.getppid() != server:
-                # The server is gone without a word; nobody else would end the engine.
-                processes.kill(processes.find_descendants(os.getpid()))
-                os._exit(1)
             watched = list(self._active.values())
             for active in watched:
                 if not active.outlet.closed and active.sender.is_cancelled():

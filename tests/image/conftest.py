@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from typing import Any
 
 import docker
@@ -94,10 +95,9 @@ def engine() -> Iterator[docker.DockerClient]:
 def image(pytestconfig: pytest.Config, engine: docker.DockerClient, spec: BuildSpec) -> Image:
     """The image under test."""
     reference = pytestconfig.getoption("--image") or image_reference(spec)
-    try:
+    with suppress(ImageNotFound):
         return engine.images.get(reference)
-    except ImageNotFound:
-        pytest.fail(f"no image {reference}; build it: ./build.py build {spec.row} --no-smoke", pytrace=False)
+    pytest.fail(f"no image {reference}; build it: ./build.py build {spec.row} --no-smoke", pytrace=False)
 
 
 @pytest.fixture(scope="session")

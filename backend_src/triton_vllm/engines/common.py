@@ -136,7 +136,9 @@ def make_prompt(text: str, images: Sequence[Any]) -> Any:
 async def get_tokenizer(llm: Any) -> Any:
     """Return the tokenizer of whichever engine this is."""
     if hasattr(llm, "get_tokenizer"):
-        tokenizer = await llm.get_tokenizer()
+        tokenizer = llm.get_tokenizer()
+        if inspect.isawaitable(tokenizer):  # a coroutine in most versions, 0.30 has a plain method
+            tokenizer = await tokenizer
     else:
         tokenizer = llm.engine.tokenizer
     # Some versions wrap it in a group of tokenizers, one for each adapter.

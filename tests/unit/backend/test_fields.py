@@ -47,6 +47,7 @@ def test_values_and_their_texts_become_the_parameters_type(
         (("float",), "nan", "parameter \"p\" must be a number, got 'nan'"),
         (("float",), 10**400, 'parameter "p" must be a number, got 1000'),
         (("int",), 1.5, 'parameter "p" must be an integer, got 1.5'),
+        (("int",), True, 'parameter "p" must be an integer, got True'),
         (("int",), 2**63, 'parameter "p" must be an integer, got 9223372036854775808'),
         (("int",), "", "parameter \"p\" must be an integer, got ''"),
         (("int",), None, 'parameter "p" must be an integer, got None'),
