@@ -49,7 +49,11 @@ def _lines(results: dict[str, Any], image: Path | None) -> Iterator[str]:
     yield from _section("Messages per answer", results, _messages)
     yield from _section("CPU-seconds of the front end per 1,000 tokens", results, _cpu)
     yield from _starts(results)
+    yield from _profile(results)
     yield from _problems(results)
+    for note in results.get("notes", []):
+        yield ""
+        yield note
 
 
 def _section(
@@ -102,7 +106,7 @@ def _latency(figures: Figures, raw: Figures) -> str:  # noqa: ARG001
 
 
 def _messages(figures: Figures, raw: Figures) -> str:  # noqa: ARG001
-    return f"{figures.get('messages_per_request', 0):g}"
+    return f"{figures.get('messages_per_request', 0):.3g}"
 
 
 def _cpu(figures: Figures, raw: Figures) -> str:  # noqa: ARG001
@@ -123,6 +127,24 @@ def _starts(results: dict[str, Any]) -> Iterator[str]:
         label = LABELS[name][0].split(",")[0]
         yield f"| {label} | {target['start_to_ready']:.1f} | {stop['seconds']:.1f} | {stop['exit_code']} |"
     yield ""
+
+
+def _profile(results: dict[str, Any]) -> Iterator[str]:
+    recordings = results["targets"].get("triton", {}).get("observed", {}).get("profile", {})
+    names = {"cpu": "on the CPU", "gil": "holding the interpreter's lock"}
+    for key, recording in recordings.items():
+        if "threads" in recording:
+            yield f"## Backend under streaming load: share of samples {names[key]}"
+            yield ""
+            for part, top in (("threads", 6), ("functions", 10), ("with callees", 0)):
+                shares = list(recording[part].items())[:top]
+                if shares:
+                    yield f"- {part}: " + ", ".join(f"{_frame(name)} {share:.1%}" for name, share in shares)
+            yield ""
+
+
+def _frame(name: str) -> str:
+    return name.split(": ", 1)[1] if name.startswith("thread (") and ": " in name else f"`{name}`"
 
 
 def _problems(results: dict[str, Any]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import traceback
 from dataclasses import replace
@@ -23,6 +24,8 @@ WARM_UP_SECONDS = 1.0
 
 def run(plan: Plan) -> dict[str, Any]:
     """Run the plan. Writes the results after each target, so a later failure costs none of them."""
+    # Ended from outside (`timeout`), the servers must not live on.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results: dict[str, Any] = {
         "schema": 1,
         "name": plan.name,

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 POLL = 0.05
-READY_WITHIN = 300.0
+READY_WITHIN = 180.0
 STOP_WITHIN = 60.0
 
 
@@ -47,6 +47,9 @@ class Server:
 
     def start(self) -> float:
         """Start and wait until ready. Returns the seconds it took."""
+        if get_status(self._port, self._path):
+            msg = f"port {self._port} is in use"
+            raise StartFailure(msg)
         began = time.monotonic()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
@@ -57,9 +60,12 @@ class Server:
                 env=self._environment,
                 start_new_session=True,
             )
-        while get_status(self._port, self._path) != 200:
+        while (status := get_status(self._port, self._path)) != 200:
             if self._process.poll() is not None:
                 msg = f"ended with exit code {self._process.returncode} before it was ready; {self._tail()}"
+                raise StartFailure(msg)
+            if status == 500:
+                msg = f"answers {self._path} with an internal error; {self._tail()}"
                 raise StartFailure(msg)
             if time.monotonic() - began > READY_WITHIN:
                 msg = f"not ready after {READY_WITHIN:.0f} s; {self._tail()}"

@@ -27,6 +27,8 @@ from triton_vllm.startup import OutputTail, explain
 
 # How long `finalize` waits for requests that are still on their way, in seconds.
 DRAIN_TIMEOUT = 3600.0
+# How long a thread may keep the interpreter's lock when another one wants it, in seconds.
+SWITCH_INTERVAL = 0.0005
 # How long the engine's processes may take to end by themselves, in seconds.
 STOP_PATIENCE = 0.8
 
@@ -36,6 +38,9 @@ class Backend:
 
     def __init__(self, args: Mapping[str, str], pb_utils: Any) -> None:
         _use_utf8()
+        # Triton's calls come in on a thread that gives the interpreter's lock back between them; with
+        # Python's 5 ms it then waits that long behind the engine's thread, for every single call.
+        sys.setswitchinterval(SWITCH_INTERVAL)
         self._pb_utils = pb_utils
         self._logger = pb_utils.Logger
         self._settings = read_settings(args)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,9 +46,3 @@ def _dimensions(body: Mapping[str, Any]) -> Any:
 def embedding_text(embedding: Embedding) -> str:
     """Return the answer's JSON."""
     return json.dumps(embedding.vector)
-
-
-def packed(embedding: Embedding) -> str:
-    """Return the vector as base64 of little-endian 32-bit floats."""
-    data = struct.pack(f"<{len(embedding.vector)}f", *embedding.vector)
-    return base64.b64encode(data).decode("ascii")

@@ -133,6 +133,17 @@ def make_prompt(text: str, images: Sequence[Any]) -> Any:
     return {"prompt": text, "multi_modal_data": {"image": many if len(many) > 1 else many[0]}}
 
 
+def freeze_environment() -> None:
+    """Let vLLM read its environment variables once, not with every output of the engine.
+
+    vLLM does so itself, but only in the engine's process.
+    """
+    from vllm import envs
+
+    if hasattr(envs, "enable_envs_cache"):
+        envs.enable_envs_cache()
+
+
 async def get_tokenizer(llm: Any) -> Any:
     """Return the tokenizer of whichever engine this is."""
     if hasattr(llm, "get_tokenizer"):

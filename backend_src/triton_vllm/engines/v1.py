@@ -32,6 +32,7 @@ class V1Engine:
 
             arguments["stat_loggers"] = [make_logger_factory(stats)]
         self._llm = AsyncLLM.from_engine_args(engine_args, **common.only(keywords, arguments))
+        common.freeze_environment()
         self._params = common.Params(_make_check())
         self.fields: Mapping[str, Field] = self._params.fields
         self._generate_keywords = common.keywords_of(AsyncLLM.generate)
