@@ -2,10 +2,12 @@
 RELEASE ?= 24.08
 FLAGS   ?=
 PYTHON  ?= python3
+BENCH_PYTHON ?= python3
+TRITON  ?= /opt/tritonserver
 VENV    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help image test test-unit lint render lock check clean
+.PHONY: help image test test-unit lint render lock check bench clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +38,10 @@ lock: venv ## resolve all requirement locks anew
 	./build.py lock
 	$(VENV)/uv pip compile requirements.in --universal --python-version 3.10 --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file requirements.txt
+
+bench: venv ## front-end cost on this machine; needs a Python with vLLM: make bench BENCH_PYTHON=... TRITON=...
+	$(BENCH_PYTHON) -m benchmarks run --model tiny-opt --triton $(TRITON) --backend backend_src \
+	  --engine-arg max_model_len=1024 --engine-arg max_num_seqs=256
 
 clean: ## remove what builds leave in the checkout (images stay)
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache
