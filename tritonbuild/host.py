@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from tritonbuild.process import run
 
 _ENGINE_LOG = BUILD / "dockerd.log"
 _START_SECONDS = 60
+_PID_FILES = (Path("/var/run/docker.pid"), Path("/var/run/docker/containerd/containerd.pid"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,21 @@ def ensure_engine(step: Step) -> docker.DockerClient:
     return _start_engine(step)
 
 
+def remove_stale_pid_files(files: Iterable[Path], proc: Path = Path("/proc")) -> None:
+    """Remove pid files of a killed engine whose number now belongs to another program, or to none.
+
+    dockerd only asks whether the number is taken, and then refuses to start, or waits for a
+    containerd that is something else.
+    """
+    for file in files:
+        if not file.is_file():
+            continue
+        program = proc / file.read_text(encoding="utf-8").strip() / "comm"
+        owner = program.read_text(encoding="utf-8").strip() if program.is_file() else None
+        if owner not in ("dockerd", "containerd"):
+            file.unlink()
+
+
 def _start_engine(step: Step) -> docker.DockerClient:
     if Path("/run/systemd/system").is_dir():
         step.milestone("starting the engine with systemctl")
@@ -86,6 +103,7 @@ def _start_engine(step: Step) -> docker.DockerClient:
     else:
         step.milestone(f"starting dockerd, its log is {_ENGINE_LOG.relative_to(BUILD.parent)}")
         _ENGINE_LOG.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale_pid_files(_PID_FILES)
         with _ENGINE_LOG.open("ab") as log:
             # A session of its own: the engine outlives this process and its terminal.
             daemon = subprocess.Popen(

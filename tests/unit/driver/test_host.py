@@ -49,6 +49,7 @@ class Machine:
         monkeypatch.setattr(time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(time, "sleep", self.sleep)
         monkeypatch.setattr(host, "BUILD", tmp_path / "build")
+        monkeypatch.setattr(host, "_PID_FILES", ())
         monkeypatch.setattr(host, "_ENGINE_LOG", tmp_path / "build" / "dockerd.log")
         self.has_systemd = False
         is_dir = Path.is_dir
@@ -329,3 +330,16 @@ def test_a_vendors_base_cannot_be_made(machine: Machine, matrix: Any, get: Get) 
     with pytest.raises(ToolMissing, match="switched off by --no-container-pull"):
         get(vendor, allow_pull=False)
     assert machine.ran == []
+
+
+def test_pid_files_of_a_killed_engine_do_not_stop_the_next_one(tmp_path: Path) -> None:
+    """dockerd refuses to start when its old number belongs to any program at all."""
+    proc = tmp_path / "proc"
+    for pid, program in (("41", "dockerd"), ("42", "python3")):
+        (proc / pid).mkdir(parents=True)
+        (proc / pid / "comm").write_text(f"{program}\n", encoding="utf-8")
+    files = {pid: tmp_path / f"{pid}.pid" for pid in ("41", "42", "43")}
+    for pid, file in files.items():
+        file.write_text(f"{pid}\n", encoding="utf-8")
+    host.remove_stale_pid_files([*files.values(), tmp_path / "none.pid"], proc)
+    assert {pid for pid, file in files.items() if file.exists()} == {"41"}
