@@ -209,8 +209,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Return the parsed command line; ``build`` is meant where no verb stands first."""
     parser, verbs = make_parser()
     words = list(argv)
-    while len(words) > 1 and words[0] in _OUTPUT_FLAGS and words[1] in {*verbs, *_OUTPUT_FLAGS}:
-        words.append(words.pop(0))  # ./build.py -v list
+    first = next((i for i, word in enumerate(words) if word not in _OUTPUT_FLAGS), 0)
+    if first and words[first] in verbs:  # ./build.py -v list
+        words = [*words[first:], *words[:first]]
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words.insert(0, "build")
     elif words[0] not in verbs and not words[0].startswith("-"):

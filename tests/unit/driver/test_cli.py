@@ -495,3 +495,17 @@ def test_every_verb_and_flag_has_a_help_text() -> None:
     for verb in cli.make_parser()[1].values():
         assert verb.description
         assert all(action.help for action in verb._actions)
+
+
+@pytest.mark.parametrize(
+    ("words", "verb", "verbose"),
+    [
+        (["-v", "list"], "list", True),
+        (["-v", "-q"], "build", True),
+        (["-q", "24.08-cpu-pypi"], "build", False),
+        (["--debug", "-v", "render", "--check"], "render", True),
+    ],
+)
+def test_output_flags_may_stand_before_the_verb(words: list[str], verb: str, verbose: bool) -> None:
+    options = cli.parse_arguments(words)
+    assert (options.verb, options.verbose) == (verb, verbose)
