@@ -39,7 +39,7 @@ lock: venv ## resolve all requirement locks anew
 	$(VENV)/uv pip compile requirements.in --universal --python-version 3.10 --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file requirements.txt
 
-bench: venv ## front-end cost on this machine; needs a Python with vLLM: make bench BENCH_PYTHON=... TRITON=...
+bench: ## front-end cost on this machine; needs a Python with vLLM: make bench BENCH_PYTHON=... TRITON=...
 	$(BENCH_PYTHON) -m benchmarks run --model tiny-opt --triton $(TRITON) --backend backend_src \
 	  --engine-arg max_model_len=1024 --engine-arg max_num_seqs=256
 

@@ -62,7 +62,6 @@ def build_argv(
     builder: Builder,
     *,
     context: Path,
-    tags: Sequence[str],
     build_args: Mapping[str, str],
     labels: Mapping[str, str],
     secrets: Mapping[str, Path],
@@ -79,8 +78,6 @@ def build_argv(
         "--iidfile",
         str(iidfile),
     ]
-    for tag in tags:
-        argv += ["--tag", tag]
     for name, value in build_args.items():
         argv += ["--build-arg", f"{name}={value}"]
     for name in _PROXIES:

@@ -358,7 +358,6 @@ def _print_plan(
     argv = buildkit.build_argv(
         buildkit.Builder(("docker", "build")),
         context=folder / "context",
-        tags=tags,
         build_args={"BASE_IMAGE": base},
         labels={},
         secrets={},

@@ -64,6 +64,14 @@ def run_python(client: docker.DockerClient, image: str, script: str) -> str:
     return output.decode()
 
 
+def tag_image(client: docker.DockerClient, image_id: str, reference: str) -> None:
+    """Give a local image a name; the image that had it before loses it."""
+    repository, separator, tag = reference.rpartition(":")
+    if not separator or "/" in tag:  # no tag, or the colon of a registry's port
+        repository, tag = reference, "latest"
+    client.images.get(image_id).tag(repository, tag=tag)
+
+
 def image_facts(image: Image) -> dict[str, Any]:
     """Return id, size (bytes, uncompressed) and creation time as the engine tells them."""
     attributes: dict[str, Any] = image.attrs

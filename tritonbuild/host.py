@@ -155,21 +155,18 @@ def ensure_base(
     if override or made is None:
         message = f"base image {wanted} cannot be had: {reason}"
         raise ToolMissing(message, hint="name a base image you can pull: --image base,REF")
-    step.milestone(f"{base.ref} cannot be pulled ({reason})")
-    _make_base(client, base, made, step, reason=message_for(wanted, reason))
+    trouble = f"{base.ref} cannot be pulled ({reason})"
+    step.milestone(trouble)
+    _make_base(client, base, made, step, trouble=trouble)
     image = find_image(client, made)
     assert image is not None  # noqa: S101  (it was just imported)
     return BaseImage(reference=made, image_id=str(image.id), origin=f"mmdebstrap {base.suite}")
 
 
-def message_for(wanted: str, reason: str | None) -> str:
-    return f"base image {wanted} cannot be pulled ({reason})"
-
-
-def _make_base(client: docker.DockerClient, base: Base, name: str, step: Step, *, reason: str) -> None:
+def _make_base(client: docker.DockerClient, base: Base, name: str, step: Step, *, trouble: str) -> None:
     if shutil.which("mmdebstrap") is None:
         if not can_install():
-            raise ToolMissing(reason, hint="install mmdebstrap, or name a base image: --image base,REF")
+            raise ToolMissing(trouble, hint="install mmdebstrap, or name a base image: --image base,REF")
         _apt_install(["mmdebstrap", "debian-archive-keyring"], step)
     step.milestone(f"making {name} with mmdebstrap instead")
     # Midnight in UTC, whatever the time zone of this machine.

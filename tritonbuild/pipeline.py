@@ -15,7 +15,7 @@ from docker.errors import ImageNotFound
 from tritonbuild import buildkit, inspecting, smoke
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, stage_context
-from tritonbuild.engine import image_facts
+from tritonbuild.engine import image_facts, tag_image
 from tritonbuild.errors import Busy, UsageError
 from tritonbuild.files import sha256_file
 from tritonbuild.host import BaseImage, ensure_base, ensure_engine
@@ -132,16 +132,16 @@ def _build_locked(
             baked=options.baked,
         )
 
+    # The image gets its name at the end, when it has proven itself.
     tags = tuple(options.tags) or (image_reference(spec),)
     iidfile = folder / "image.id"
     with (
-        console.step("build", f"{spec.row}: build {tags[0]}") as step,
+        console.step("build", f"{spec.row}: build the image") as step,
         tempfile.TemporaryDirectory() as secrets,
     ):
         argv = buildkit.build_argv(
             builder,
             context=folder / "context",
-            tags=tags,
             build_args={"BASE_IMAGE": base.reference},
             labels={REVISION: revision, f"{PREFIX}.base": base.origin},
             secrets=collect_secrets(
@@ -178,9 +178,12 @@ def _build_locked(
             result = SmokeResult(**{**record["smoke"], "skipped": skipped})
         else:
             with console.step("smoke", f"{spec.row}: smoke tests") as step:
-                result = smoke.run_smoke(spec, tags[0], image_id, folder, step)
+                result = smoke.run_smoke(spec, image_id, image_id, folder, step)
                 step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
             update_record(folder, smoke=result.as_record())
+    with console.step("tag", f"{spec.row}: tag {', '.join(tags)}"):
+        for tag in tags:
+            tag_image(client, image_id, tag)
     return BuildResult(
         spec=spec,
         tags=tags,

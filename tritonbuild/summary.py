@@ -82,6 +82,7 @@ def plan_lines(
         "",
         "would run:",
         "  " + " ".join(argv),
-        f"  pytest tests/image --image {tags[0]} --row {spec.row}",
+        f"  pytest tests/image --image IMAGE_ID --row {spec.row}",
+        *(f"  docker tag IMAGE_ID {tag}" for tag in tags),
     ]
     return lines

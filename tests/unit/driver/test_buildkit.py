@@ -21,7 +21,6 @@ ID = "sha256:" + "1" * 64
 def _argv(**changes: Any) -> list[str]:
     given: dict[str, Any] = {
         "context": CONTEXT,
-        "tags": ["a:1"],
         "build_args": {},
         "labels": {},
         "secrets": {},
@@ -33,14 +32,13 @@ def _argv(**changes: Any) -> list[str]:
 def test_a_plain_build_is_as_short_as_it_can_be() -> None:
     assert _argv() == [
         *("docker", "buildx", "build", "--load", "--progress=plain"),
-        *("--file", "out/row/context/Dockerfile", "--iidfile", "out/row/image.id", "--tag", "a:1"),
+        *("--file", "out/row/context/Dockerfile", "--iidfile", "out/row/image.id"),
         "out/row/context",
     ]
 
 
 def test_everything_that_is_asked_for_is_one_argument_each() -> None:
     argv = _argv(
-        tags=["a:1", "b:2"],
         build_args={"BASE_IMAGE": "debian:x"},
         labels={"io.x.base": "made by; hand $(id)"},
         secrets={"ca": Path("ca file.pem"), "uv.toml": Path("uv.toml")},
@@ -48,7 +46,6 @@ def test_everything_that_is_asked_for_is_one_argument_each() -> None:
         target="payload",
     )
     assert argv[9:] == [
-        *("--tag", "a:1", "--tag", "b:2"),
         *("--build-arg", "BASE_IMAGE=debian:x"),
         *("--label", "io.x.base=made by; hand $(id)"),
         *("--secret", "id=ca,src=ca file.pem", "--secret", "id=uv.toml,src=uv.toml"),

@@ -184,7 +184,7 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(run_cli: Cli, tmp_path: Pa
     assert "triton   2.49.0 from nvidia-pytriton==0.5.11" in outcome.out
     assert "model    SmolLM2-135M-Instruct" in outcome.out
     assert "docker build --progress=plain" in outcome.out
-    assert "pytest tests/image --image tritonserver:24.08-vllm-python-py3-cpu" in outcome.out
+    assert "docker tag IMAGE_ID tritonserver:24.08-vllm-python-py3-cpu" in outcome.out
 
 
 def test_a_dry_run_shows_the_given_names_base_and_model(run_cli: Cli, tmp_path: Path) -> None:
@@ -194,8 +194,8 @@ def test_a_dry_run_shows_the_given_names_base_and_model(run_cli: Cli, tmp_path: 
     (model / "model.safetensors").touch()
     out = run_cli("--dryrun", "--tag", "x:1", "--image", "base,own:2", "--bake-model", str(model)).out
     assert "image    x:1\n" in out
-    assert "--tag x:1" in out
-    assert "pytest tests/image --image x:1" in out
+    assert "docker tag IMAGE_ID x:1" in out
+    assert "docker tag IMAGE_ID x:1" in out
     assert "base     own:2" in out
     assert "BASE_IMAGE=own:2" in out
     assert "model    my-model" in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import docker
 import pytest
@@ -117,3 +118,19 @@ def test_a_root_file_system_becomes_an_image() -> None:
 def test_image_facts_are_what_the_engine_tells() -> None:
     image: Any = SimpleNamespace(attrs={"Id": "sha256:1", "Size": 7, "Created": "now", "Other": 1})
     assert engine.image_facts(image) == {"id": "sha256:1", "size": 7, "created": "now"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "repository", "tag"),
+    [
+        ("tritonserver:24.08-cpu", "tritonserver", "24.08-cpu"),
+        ("tritonserver", "tritonserver", "latest"),
+        ("registry.example:5000/triton", "registry.example:5000/triton", "latest"),
+        ("registry.example:5000/triton:24.08", "registry.example:5000/triton", "24.08"),
+    ],
+)
+def test_a_tag_is_split_where_the_engine_splits_it(reference: str, repository: str, tag: str) -> None:
+    client = MagicMock()
+    engine.tag_image(client, "sha256:1", reference)
+    client.images.get.assert_called_once_with("sha256:1")
+    client.images.get.return_value.tag.assert_called_once_with(repository, tag=tag)

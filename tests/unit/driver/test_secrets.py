@@ -120,7 +120,6 @@ def test_passwords_never_stand_in_a_command_line(monkeypatch: pytest.MonkeyPatch
     argv = build_argv(
         Builder(("docker", "build")),
         context=tmp_path,
-        tags=["x"],
         build_args={},
         labels={},
         secrets=found,
