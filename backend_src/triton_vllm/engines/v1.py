@@ -23,6 +23,7 @@ class V1Engine:
 
     def __init__(self, engine_args: Any, stats: StatsSink | None) -> None:
         from vllm.usage.usage_lib import UsageContext
+        from vllm.v1.engine import output_processor
         from vllm.v1.engine.async_llm import AsyncLLM
 
         arguments: dict[str, Any] = {"usage_context": UsageContext.OPENAI_API_SERVER}
@@ -38,6 +39,7 @@ class V1Engine:
         self._generate_keywords = common.keywords_of(AsyncLLM.generate)
         self._encode_keywords = common.keywords_of(AsyncLLM.encode)
         self.description = "V1"
+        self.merges = hasattr(output_processor, "RequestOutputCollector")
 
     @property
     def failed(self) -> bool:

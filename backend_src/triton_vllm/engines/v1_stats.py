@@ -37,7 +37,6 @@ def note(stats: StatsSink, scheduler: Any | None, iteration: Any | None) -> None
         _note_scheduler(stats, scheduler)
     if iteration is not None:
         _note_iteration(stats, iteration)
-    stats.changed()
 
 
 def _note_scheduler(stats: StatsSink, scheduler: Any) -> None:

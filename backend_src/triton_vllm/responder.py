@@ -1,0 +1,85 @@
+"""Sends the results that the worker gives to Triton's response senders."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from triton_vllm.messages import Failure, Part
+from triton_vllm.requests import Wanted
+from triton_vllm.responses import Responses
+
+# After responses that end no request, how long to rest for each second of sending, and how long
+# at most, in seconds: tokens that come meanwhile share a response.
+REST, LONGEST_REST = 1.0, 0.02
+
+
+@dataclass(eq=False)
+class Active:
+    """A request on its way: where its responses go and what they hold."""
+
+    sender: Any
+    prefix: str
+    wanted: Wanted
+    cancelled: bool = False
+
+
+class Lane:
+    """Sends the results of a share of the requests, one after the other, from a thread."""
+
+    def __init__(
+        self,
+        number: int,
+        deliver: Callable[[int, Part | Failure], bool],
+        on_done: Callable[[int], None],
+    ) -> None:
+        """`deliver` sends a result and says whether its request goes on; `on_done` follows a batch."""
+        self._number = number
+        self._deliver = deliver
+        self._on_done = on_done
+        self._batches: queue.SimpleQueue[Sequence[tuple[int, Part | Failure]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"vllm-responses-{number}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, batch: Sequence[tuple[int, Part | Failure]]) -> None:
+        self._batches.put(batch)
+
+    def stop(self, timeout: float) -> None:
+        """Send what waits, for at most `timeout` seconds, and end the thread."""
+        self._batches.put(None)
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            started = time.monotonic()
+            goes_on = [self._deliver(number, result) for number, result in batch]
+            if all(goes_on):
+                time.sleep(min((time.monotonic() - started) * REST, LONGEST_REST))
+            self._on_done(self._number)
+
+
+class Responder:
+    """Builds responses and hands them to Triton."""
+
+    def __init__(self, pb_utils: Any, on_trouble: Callable[[str], None]) -> None:
+        self._responses = Responses(pb_utils)
+        self._final_flag = pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        self._on_trouble = on_trouble
+
+    def send(self, active: Active, result: Part | Failure, final: bool) -> None:
+        try:
+            if isinstance(result, Failure):
+                response = self._responses.from_failure(result)
+            else:
+                response = self._responses.from_part(result, active.prefix, active.wanted)
+            active.sender.send(response, flags=self._final_flag if final else 0)
+        except Exception as trouble:
+            # One response must never end the thread that serves all the others.
+            self._on_trouble(f"[vllm] a response could not be sent: {trouble}")
