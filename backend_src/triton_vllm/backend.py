@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from triton_vllm import device, enginefields, lora, messages, modeljson
+from triton_vllm import device, enginefields, lora, messages, modeljson, processes
 from triton_vllm.engines.interface import Lora
 from triton_vllm.errors import ModelError, one_line
 from triton_vllm.metrics.reporter import Reporter
@@ -46,7 +46,7 @@ class Backend:
             loras=self._read_loras(engine_args),
             apply_chat_template=self._settings.apply_chat_template,
             report_metrics=self._settings.report_metrics and not engine_args.get("disable_log_stats"),
-            num_lanes=min(MAX_LANES, max(1, len(os.sched_getaffinity(0)) // 2)),
+            num_lanes=max(1, min(MAX_LANES, int(processes.count_cpus() // 2))),
         )
         began = time.monotonic()
         self._worker = WorkerProcess(self._environment(engine_args))

@@ -1,10 +1,23 @@
-"""The processes of a worker: it leads a group, and what its engine starts belongs to that."""
+"""The processes of a worker, a group that it leads, and the CPUs that they have."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from pathlib import Path
+
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+def count_cpus() -> float:
+    """Return how many CPUs this process may use, with a container's limit as a fraction of one."""
+    count = float(len(os.sched_getaffinity(0)))
+    try:
+        quota, period = CPU_LIMIT.read_text(encoding="ascii").split()
+        return min(count, int(quota) / int(period))
+    except (OSError, ValueError):
+        return count  # "max", or no such file: no limit
 
 
 def find_group(leader: int) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +11,6 @@ from typing import Any
 from triton_vllm.messages import Failure, Part
 from triton_vllm.requests import Wanted
 from triton_vllm.responses import Responses
-
-# After responses that end no request, how long to rest for each second of sending, and how long
-# at most, in seconds: tokens that come meanwhile share a response.
-REST, LONGEST_REST = 1.0, 0.02
 
 
 @dataclass(eq=False)
@@ -34,10 +29,10 @@ class Lane:
     def __init__(
         self,
         number: int,
-        deliver: Callable[[int, Part | Failure], bool],
+        deliver: Callable[[int, Part | Failure], None],
         on_done: Callable[[int], None],
     ) -> None:
-        """`deliver` sends a result and says whether its request goes on; `on_done` follows a batch."""
+        """`deliver` gets each result with its request's number, `on_done` the lane's after a batch."""
         self._number = number
         self._deliver = deliver
         self._on_done = on_done
@@ -58,10 +53,8 @@ class Lane:
 
     def _run(self) -> None:
         while (batch := self._batches.get()) is not None:
-            started = time.monotonic()
-            goes_on = [self._deliver(number, result) for number, result in batch]
-            if all(goes_on):
-                time.sleep(min((time.monotonic() - started) * REST, LONGEST_REST))
+            for number, result in batch:
+                self._deliver(number, result)
             self._on_done(self._number)
 
 

@@ -163,16 +163,15 @@ class Service:
             for number in numbers:
                 self._lanes[number % len(self._lanes)].put([(number, failure)])
 
-    def _deliver(self, number: int, result: Part | Failure) -> bool:
-        """Send a result. Returns whether its request goes on."""
+    def _deliver(self, number: int, result: Part | Failure) -> None:
         final = isinstance(result, Failure) or result.final
         # Forgotten before its last response is sent: then Triton must not be asked for it any more.
         active = self._forget(number) if final else self._active.get(number)
         if active is None:
-            return False
+            return
         self._responder.send(active, result, final)
         if not final:
-            return True
+            return
         self._settle()
         if isinstance(result, Failure):
             self._count(result.code)
@@ -182,7 +181,6 @@ class Service:
                 self._logger.log_verbose(f"[vllm] request {number}: {result.text}")
         elif self._reporter is not None:
             self._reporter.hurry()
-        return False
 
     def _ask_for_more(self, lane: int) -> None:
         self._tell(messages.Credit(lane))

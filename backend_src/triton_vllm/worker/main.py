@@ -88,6 +88,7 @@ async def serve(
         chat=chat,
         recorder=recorder,
         num_lanes=start.num_lanes,
+        num_cpus=processes.count_cpus(),
     )
     checks: set[asyncio.Task[None]] = set()
     while True:

@@ -1,8 +1,9 @@
 """Runs requests on the engine and gathers their results.
 
-Sending one response takes Triton about 100 us, more than many an engine needs for a token. So
-results wait here until the stub asks for them, and what comes for a stream meanwhile is merged. A
-client that is served fast enough sees every token alone; memory stays bounded when it is not.
+Sending one response takes Triton and its client a few hundred microseconds of CPU, more than many an
+engine needs for a token. So results wait here until the stub asks for them and the CPUs can afford
+them, and what comes for a stream meanwhile is merged. A client that is served fast enough sees every
+token alone; memory stays bounded when it is not. A request's first and last results never wait.
 """
 
 from __future__ import annotations
@@ -36,10 +37,16 @@ NOTES_INTERVAL, NOTES_DELAY = 0.1, 0.002
 WATCH_INTERVAL = 0.1
 
 
+# How many responses between a stream's first and last one are sent per second for each CPU, and
+# how long they wait at most for their turn, in seconds.
+RESPONSES_PER_CPU = 500
+LONGEST_WAIT = 0.1
+
+
 class Live:
     """A request on its way."""
 
-    __slots__ = ("engine_id", "gate", "lane", "last", "number", "queued", "sequences", "task")
+    __slots__ = ("answered", "engine_id", "gate", "lane", "last", "number", "queued", "sequences", "task")
 
     def __init__(self, number: int, lane: Lane) -> None:
         self.number = number
@@ -50,6 +57,7 @@ class Live:
         self.task: asyncio.Task[None] | None = None
         # The result that ends it where that is not the sequences' own.
         self.last: Failure | Part | None = None
+        self.answered = False
         self.queued = False
         self.gate: asyncio.Future[None] | None = None
 
@@ -57,13 +65,17 @@ class Live:
 class Lane:
     """Requests whose results are handed on by one thread of the stub, one batch at a time."""
 
-    __slots__ = ("credit", "flushing", "number", "waiting")
+    __slots__ = ("credit", "flushing", "not_before", "number", "timer", "urgent", "waiting")
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.waiting: list[Live] = []
+        self.urgent: dict[Live, None] = {}
+        self.waiting: dict[Live, None] = {}
         self.credit = True
         self.flushing = False
+        # When those that are not urgent may be sent, in the loop's time.
+        self.not_before = 0.0
+        self.timer: asyncio.TimerHandle | None = None
 
 
 class Serving:
@@ -78,6 +90,7 @@ class Serving:
         chat: ChatTemplate | None,
         recorder: Recorder | None,
         num_lanes: int,
+        num_cpus: float,
     ) -> None:
         self._engine = engine
         self._send = send
@@ -86,6 +99,7 @@ class Serving:
         self._recorder = recorder
         self._loop = asyncio.get_running_loop()
         self._lanes = [Lane(number) for number in range(num_lanes)]
+        self._pause = num_lanes / (num_cpus * RESPONSES_PER_CPU)
         self._live: dict[int, Live] = {}
         self._failed = False
         self._notes: asyncio.TimerHandle | None = None
@@ -108,7 +122,8 @@ class Serving:
     def credit(self, lane: int) -> None:
         """Send what waits, or the next result as soon as there is one."""
         self._lanes[lane].credit = True
-        self._flush(self._lanes[lane])
+        if self._lanes[lane].urgent or self._lanes[lane].waiting:
+            self._flush_soon(self._lanes[lane])
 
     def close(self) -> None:
         self._watch.cancel()
@@ -154,8 +169,8 @@ class Serving:
             async for output in outputs:
                 sequences.add(output)
                 self._queue(live)
-                if live.queued and engine.merges and not (lane.credit or sequences.finished):
-                    # The stub is behind: let the engine's front end merge what comes meanwhile.
+                if live.queued and engine.merges and not (lane.flushing or sequences.finished):
+                    # It has to wait: let the engine's front end merge what comes meanwhile.
                     live.gate = self._loop.create_future()
                     await live.gate
         if not sequences.finished:
@@ -179,25 +194,47 @@ class Serving:
         self._queue(live)
 
     def _queue(self, live: Live) -> None:
-        if live.queued:
-            return
-        live.queued = True
         lane = live.lane
-        lane.waiting.append(live)
-        if lane.credit and not lane.flushing:
+        if not live.answered or live.sequences.finished or live.last is not None:
+            lane.waiting.pop(live, None)
+            lane.urgent[live] = None
+        elif live.queued:
+            return
+        else:
+            lane.waiting[live] = None
+        live.queued = True
+        self._flush_soon(lane)
+
+    def _flush_soon(self, lane: Lane) -> None:
+        if not lane.credit or lane.flushing:
+            return
+        if lane.urgent or self._loop.time() >= lane.not_before:
             # After the other requests that this step of the engine has results for.
             lane.flushing = True
             self._loop.call_soon(self._flush, lane)
+        elif lane.timer is None:
+            lane.timer = self._loop.call_at(lane.not_before, self._flush_in_turn, lane)
+
+    def _flush_in_turn(self, lane: Lane) -> None:
+        lane.timer = None
+        if lane.waiting:
+            self._flush_soon(lane)
 
     def _flush(self, lane: Lane) -> None:
         lane.flushing = False
-        if not (lane.waiting and lane.credit):
+        batch, lane.urgent = lane.urgent, {}
+        now = self._loop.time()
+        if lane.waiting and now >= lane.not_before:
+            lane.not_before = now + min(len(lane.waiting) * self._pause, LONGEST_WAIT)
+            batch.update(lane.waiting)
+            lane.waiting = {}
+        if not batch:
             return
         lane.credit = False
-        waiting, lane.waiting = lane.waiting, []
         results: list[tuple[int, Part | Failure]] = []
-        for live in waiting:
+        for live in batch:
             live.queued = False
+            live.answered = True
             results.append((live.number, live.last or live.sequences.take()))
             if live.gate is not None:
                 if not live.gate.done():

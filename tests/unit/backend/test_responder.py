@@ -40,9 +40,8 @@ def test_a_lane_delivers_in_order_and_asks_for_more_after_each_batch() -> None:
     events: list[Any] = []
     asked = threading.Semaphore(0)
 
-    def deliver(number: int, result: Part | Failure) -> bool:
+    def deliver(number: int, result: Part | Failure) -> None:
         events.append((number, result))
-        return False
 
     def on_done(lane: int) -> None:
         events.append(lane)
@@ -62,9 +61,8 @@ def test_a_lane_delivers_in_order_and_asks_for_more_after_each_batch() -> None:
 def test_stopping_a_lane_sends_what_waits() -> None:
     delivered: list[int] = []
 
-    def deliver(number: int, result: Part | Failure) -> bool:
+    def deliver(number: int, result: Part | Failure) -> None:
         delivered.append(number)
-        return False
 
     lane = Lane(0, deliver, lambda _: None)
     for number in range(3):
