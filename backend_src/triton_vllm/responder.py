@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from triton_vllm.messages import Failure, Part
@@ -21,6 +21,18 @@ class Active:
     prefix: str
     wanted: Wanted
     cancelled: bool = False
+    # Set before the last response is sent, under the lock.
+    closed: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def close(self) -> None:
+        with self.lock:
+            self.closed = True
+
+    def is_cancelled(self) -> bool:
+        """Ask Triton whether the client is gone, which is deadly for the server after the last response."""
+        with self.lock:
+            return not self.closed and bool(self.sender.is_cancelled())
 
 
 class Lane:

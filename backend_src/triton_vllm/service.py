@@ -165,10 +165,11 @@ class Service:
 
     def _deliver(self, number: int, result: Part | Failure) -> None:
         final = isinstance(result, Failure) or result.final
-        # Forgotten before its last response is sent: then Triton must not be asked for it any more.
         active = self._forget(number) if final else self._active.get(number)
         if active is None:
             return
+        if final:
+            active.close()
         self._responder.send(active, result, final)
         if not final:
             return
@@ -214,16 +215,13 @@ class Service:
             with self._lock:
                 watched = list(self._active.items())
             for number, active in watched:
-                if not active.cancelled and number in self._active and active.sender.is_cancelled():
+                if not active.cancelled and active.is_cancelled():
                     active.cancelled = True
-                    self._cancel(number)
+                    self._logger.log_info("[vllm] Cancelling the request")
+                    self._tell(messages.Cancel(number))
             spent = time.monotonic() - started
             # With very many requests each is asked for less often.
             self._stopping.wait(max(0.0, len(watched) / CANCEL_CHECKS - spent))
-
-    def _cancel(self, number: int) -> None:
-        self._logger.log_info("[vllm] Cancelling the request")
-        self._tell(messages.Cancel(number))
 
     def _tell(self, message: Any) -> None:
         # When the worker is gone, the receiving thread sees that too and does what is to be done.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,3 +71,23 @@ def test_stopping_a_lane_sends_what_waits() -> None:
     lane.start()
     lane.stop(timeout=5)
     assert delivered == [0, 1, 2]
+
+
+def test_triton_is_never_asked_about_a_request_that_has_its_last_response() -> None:
+    class Slow(Sender):
+        def is_cancelled(self) -> bool:
+            asking.set()
+            time.sleep(0.05)
+            answers.append(active.closed)
+            return False
+
+    asking, answers = threading.Event(), list[bool]()
+    active = Active(Slow(), "", Wanted())
+    thread = threading.Thread(target=active.is_cancelled)
+    thread.start()
+    assert asking.wait(5)
+    active.close()
+    thread.join(5)
+    assert answers == [False]
+    assert not active.is_cancelled()
+    assert answers == [False]
