@@ -47,13 +47,19 @@ class Closure:
 def read_wheel(path: Path) -> Wheel:
     """Read a wheel's name, version and requirements."""
     with zipfile.ZipFile(path) as archive:
-        [entry] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA") and name.count("/") == 1]
+        [entry] = [
+            name
+            for name in archive.namelist()
+            if name.endswith(".dist-info/METADATA") and name.count("/") == 1
+        ]
         fields = HeaderParser().parsestr(archive.read(entry).decode("utf-8"))
     requires = tuple(Requirement(text) for text in fields.get_all("Requires-Dist") or ())
     return Wheel(canonical(fields["Name"]), Version(fields["Version"]), requires)
 
 
-def check(wheels: Sequence[Wheel], lent: Sequence[str], omitted: Sequence[str], overridden: Sequence[str]) -> Closure:
+def check(
+    wheels: Sequence[Wheel], lent: Sequence[str], omitted: Sequence[str], overridden: Sequence[str]
+) -> Closure:
     """Compare what the wheels ask for with what there is."""
     versions = {wheel.name: wheel.version for wheel in wheels}
     missing, conflicting, from_machine, left_out = set(), set(), set(), set()

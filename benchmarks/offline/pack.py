@@ -63,9 +63,24 @@ class Parts:
 def resolve(folder: Path) -> list[str]:
     """Return the pinned requirements, without what the machine lends and what is left out."""
     lock = folder / "lock.txt"
-    command = ["uv", "pip", "compile", str(FOLDER / "requirements.in"), "--override", str(FOLDER / "overrides.txt")]
+    command = [
+        "uv",
+        "pip",
+        "compile",
+        str(FOLDER / "requirements.in"),
+        "--override",
+        str(FOLDER / "overrides.txt"),
+    ]
     command += ["--python-version", PYTHON, "--python-platform", "x86_64-manylinux_2_28"]
-    command += ["--exclude-newer", CUTOFF, "--no-header", "--no-annotate", "--quiet", "--output-file", str(lock)]
+    command += [
+        "--exclude-newer",
+        CUTOFF,
+        "--no-header",
+        "--no-annotate",
+        "--quiet",
+        "--output-file",
+        str(lock),
+    ]
     _call(command)
     left_out = read_patterns("lent.txt") + read_patterns("omitted.txt")
     lines = [line.split("#")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines()]

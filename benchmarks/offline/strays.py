@@ -42,6 +42,8 @@ def _ancestors(pid: int) -> set[int]:
 if __name__ == "__main__":
     for process in find(Path(sys.argv[1]).resolve()):
         with suppress(OSError):
-            command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            command = (
+                Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            )
             os.kill(process, signal.SIGKILL)
             sys.stdout.write(f"ended {process}: {command[:120]}\n")

@@ -3,6 +3,7 @@
 import os
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
@@ -17,10 +18,10 @@ class TritonPythonModel:
         config.set_max_batch_size(0)
         return config
 
-    def initialize(self, args):
+    def initialize(self, args):  # noqa: ARG002  (Triton's signature)
         vllm = find_spec("vllm")
-        with open("/proc/self/maps", encoding="utf-8") as maps:
-            library = {line.split()[-1] for line in maps if "libpython" in line}
+        maps = Path("/proc/self/maps").read_text(encoding="utf-8")
+        library = {line.split()[-1] for line in maps.splitlines() if "libpython" in line}
         facts = {
             "sys.executable": sys.executable,
             "sys.prefix": sys.prefix,
@@ -28,7 +29,7 @@ class TritonPythonModel:
             "sys.version": sys.version.split()[0],
             "sys.path": sys.path,
             "libpython": sorted(library),
-            "cwd": os.getcwd(),
+            "cwd": Path.cwd(),
             "PATH": os.environ.get("PATH"),
             "VIRTUAL_ENV": os.environ.get("VIRTUAL_ENV"),
             "numpy": np.__version__,
