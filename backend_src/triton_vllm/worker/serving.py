@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -37,10 +38,12 @@ NOTES_INTERVAL, NOTES_DELAY = 0.1, 0.002
 WATCH_INTERVAL = 0.1
 
 
-# How many responses between a stream's first and last one are sent per second for each CPU, and
-# how long they wait at most for their turn, in seconds.
-RESPONSES_PER_CPU = 500
+# How many responses between a stream's first and last one are sent per second for each CPU, and how
+# long one waits at most for its turn, in seconds, whatever that costs.
+RESPONSES_PER_CPU = 250
 LONGEST_WAIT = 0.1
+# How many of them are sent together: first and last results that come meanwhile have to wait for these.
+TURN = 8
 
 
 class Live:
@@ -150,7 +153,7 @@ class Serving:
             self._hurry_notes()
 
     async def _generate(self, live: Live, request: GenerateRequest) -> None:
-        engine, lane = self._engine, live.lane
+        engine = self._engine
         wanted = request.wanted
         lora = choose_lora(request.sampling.lora_name, self._loras)
         params = engine.make_params(request.sampling, request.stream, logprobs=wanted.cumulative_logprob)
@@ -169,8 +172,8 @@ class Serving:
             async for output in outputs:
                 sequences.add(output)
                 self._queue(live)
-                if live.queued and engine.merges and not (lane.flushing or sequences.finished):
-                    # It has to wait: let the engine's front end merge what comes meanwhile.
+                if engine.merges and not sequences.finished:
+                    # Until this is sent, the engine's front end merges what comes.
                     live.gate = self._loop.create_future()
                     await live.gate
         if not sequences.finished:
@@ -225,9 +228,12 @@ class Serving:
         batch, lane.urgent = lane.urgent, {}
         now = self._loop.time()
         if lane.waiting and now >= lane.not_before:
-            lane.not_before = now + min(len(lane.waiting) * self._pause, LONGEST_WAIT)
-            batch.update(lane.waiting)
-            lane.waiting = {}
+            pause = min(self._pause, LONGEST_WAIT / len(lane.waiting))
+            turn = list(itertools.islice(lane.waiting, TURN))
+            lane.not_before = max(lane.not_before, now - TURN * pause) + len(turn) * pause
+            for live in turn:
+                del lane.waiting[live]
+                batch[live] = None
         if not batch:
             return
         lane.credit = False
