@@ -43,7 +43,7 @@ WATCH_INTERVAL = 0.1
 RESPONSES_PER_CPU = 250
 LONGEST_WAIT = 0.1
 # How many of them are sent together: first and last results that come meanwhile have to wait for these.
-TURN = 8
+TURN = 32
 
 
 class Live:
