@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Union, get_type_hints
 
-from triton_vllm.errors import RequestError, one_line, shown
+from triton_vllm.errors import RequestError, shown
 from triton_vllm.jsontext import JsonProblem, parse_object
 
 # What a number must fit in to travel to the engine's process.
@@ -42,19 +42,33 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Field:
-    """A sampling parameter: its name, and the kinds of value that it takes (keys of TITLES).
-
-    With `make`, the parameter is an object that is made from the keys of a JSON object.
-    """
+    """A sampling parameter: its name, and the kinds of value that it takes (keys of TITLES)."""
 
     name: str
     kinds: frozenset[str]
     optional: bool = False
-    make: Callable[..., Any] | None = None
 
 
 def read_fields(params_class: type, hidden: frozenset[str]) -> dict[str, Field]:
     """Read the fields of vLLM's SamplingParams, whichever kind of class it is in this version."""
+    fields: dict[str, Field] = {}
+    for name, hint in _read_hints(params_class).items():
+        if name.startswith("_") or name in hidden or name in ("return", "self"):
+            continue
+        kinds = _kinds(hint)
+        if _dataclass_of(hint) is not None:
+            kinds |= {"dict"}
+        fields[name] = Field(name, frozenset(kinds - {"none"}), "none" in kinds)
+    return fields
+
+
+def read_makers(params_class: type) -> dict[str, Callable[..., Any]]:
+    """Return the classes of those fields that are objects, made from the keys of a JSON object."""
+    makers = {name: _dataclass_of(hint) for name, hint in _read_hints(params_class).items()}
+    return {name: maker for name, maker in makers.items() if maker is not None}
+
+
+def _read_hints(params_class: type) -> dict[str, Any]:
     try:
         hints = get_type_hints(params_class)
         if "temperature" not in hints:
@@ -63,30 +77,14 @@ def read_fields(params_class: type, hidden: frozenset[str]) -> dict[str, Field]:
     except Exception:
         # A name in an annotation that only exists for type checkers: go without the types.
         hints = dict.fromkeys(getattr(params_class, "__annotations__", {}), Any)
-    fields: dict[str, Field] = {}
-    for name, hint in hints.items():
-        if name.startswith("_") or name in hidden or name in ("return", "self"):
-            continue
-        kinds = _kinds(hint)
-        make = _dataclass_of(hint)
-        if make is not None:
-            kinds |= {"dict"}
-        fields[name] = Field(name, frozenset(kinds - {"none"}), "none" in kinds, make)
-    return fields
+    return hints
 
 
 def coerce(field: Field, value: Any) -> Any:
     """Return the value as one of the field's kinds. Raises RequestError naming field and value."""
     if value is None and field.optional:
         return None
-    fitted = _coerce_kind(field, value)
-    if field.make is None or not isinstance(fitted, dict):
-        return fitted
-    try:
-        return field.make(**fitted)
-    except Exception as error:
-        msg = f'parameter "{field.name}": {one_line(error)}'
-        raise RequestError(msg) from None
+    return _coerce_kind(field, value)
 
 
 def _coerce_kind(field: Field, value: Any) -> Any:

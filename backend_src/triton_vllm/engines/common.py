@@ -14,7 +14,7 @@ from triton_vllm.errors import (
     did_you_mean,
     one_line,
 )
-from triton_vllm.fields import Field, read_fields
+from triton_vllm.fields import Field, read_fields, read_makers
 from triton_vllm.sampling import Sampling
 
 # Fields of SamplingParams that are the engine's business, or that no JSON can carry.
@@ -76,6 +76,7 @@ class Params:
         self._module = sampling_params
         self._params_class = sampling_params.SamplingParams
         self._all_fields = read_fields(self._params_class, frozenset())
+        self._makers = read_makers(self._params_class)
         self._kinds = getattr(sampling_params, "RequestOutputKind", None)
         if "output_kind" not in self._all_fields:
             self._kinds = None
@@ -88,7 +89,7 @@ class Params:
 
         Raises RequestError for a value that vLLM refuses.
         """
-        values = dict(sampling.values)
+        values = {name: self._make_object(name, value) for name, value in sampling.values.items()}
         if sampling.structured is not None:
             values.update(self._structured(sampling.structured))
         if logprobs and values.get("logprobs") is None:
@@ -103,6 +104,15 @@ class Params:
         except Exception as error:
             raise RequestError(describe(error)) from None
         return params
+
+    def _make_object(self, name: str, value: Any) -> Any:
+        if name not in self._makers or not isinstance(value, dict):
+            return value
+        try:
+            return self._makers[name](**value)
+        except Exception as error:
+            msg = f'parameter "{name}": {describe(error)}'
+            raise RequestError(msg) from None
 
     def _structured(self, given: Mapping[str, Any]) -> dict[str, Any]:
         for field, class_name in (

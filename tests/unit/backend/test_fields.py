@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+import pickle
 from typing import Any
 
 import pytest
 from triton_vllm.errors import RequestError
-from triton_vllm.fields import Field, coerce, read_fields
+from triton_vllm.fields import Field, coerce, read_fields, read_makers
 
 
 def make(*kinds: str, optional: bool = False) -> Field:
@@ -110,3 +112,23 @@ def test_fields_of_a_plain_class_are_read_from_its_constructor() -> None:
     fields = read_fields(InitOnly, frozenset())
     assert fields["stop_token_ids"] == Field("stop_token_ids", frozenset({"list[int]"}), optional=True)
     assert set(fields) == {"n", "temperature", "stop_token_ids"}
+
+
+@dataclasses.dataclass
+class Detection:
+    max_size: int = 0
+
+
+class Engine:
+    """Stands for vLLM's SamplingParams."""
+
+    temperature: float
+    detection: Detection | None
+
+
+def test_objects_are_made_by_the_worker_alone() -> None:
+    fields = read_fields(Engine, frozenset())
+    assert coerce(fields["detection"], '{"max_size": 3}') == {"max_size": 3}
+    assert read_makers(Engine) == {"detection": Detection}
+    # What the stub gets names no class of the engine, or it would import the engine to read it.
+    assert __name__.encode() not in pickle.dumps(fields)
