@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.soak.stage import Stage, Table
 
-ROUNDS = 3
+ROUNDS = 6
 HALF = 500
 TOKENS = 64
 # What those that hang up ask for: more than anybody could wait for, were they not cancelled.
@@ -39,11 +39,8 @@ def test_those_who_stay_are_served_and_the_others_leave_nothing(
         program.wait_for("underway", 240)
         result = program.wait_for("result", 240)
         taken = time.monotonic() - begun
-        # Those who hung up and those who stayed are told apart by what they asked for.
-        kinds = Counter((talk["max_tokens"], talk["state"], talk["message"]) for talk in result["talks"])
-        assert kinds == {(TOKENS, "complete", ""): HALF, (NEVER, "dropped", ""): HALF}
-        wrong = [talk for talk in result["talks"] if talk["state"] == "complete" and talk["tokens"] != TOKENS]
-        assert not wrong
+        wrong = [talk for talk in result["talks"] if not is_right(talk)]
+        assert not wrong, f"{len(wrong)} went wrong: {wrong[:5]}"
         idle = shared.wait_until_idle()
         generated = shared.metric("vllm:generation_tokens_total") - before
         time.sleep(PAUSE)
@@ -53,11 +50,17 @@ def test_those_who_stay_are_served_and_the_others_leave_nothing(
             f"{idle:.1f} s after the last answer, {generated:.0f} tokens made, {describe(tables[-1])}"
         )
         assert generated < HALF * (TOKENS + NEVER) / 2, "those who hung up were served on"
-    second, third = tables[1:]
+    second, third = tables[-2:]
     assert memory(third) - memory(second) < GROWTH_KB, (describe(second), describe(third))
     assert files(third) - files(second) < GROWTH_FILES, (describe(second), describe(third))
     assert third.engine.identity == tables[0].engine.identity
     shared.assert_answers()
+
+
+def is_right(talk: dict[str, Any]) -> bool:
+    if talk["max_tokens"] == TOKENS:
+        return bool(talk["state"] == "complete" and talk["tokens"] == TOKENS)
+    return bool(talk["state"] == "dropped")
 
 
 def memory(table: Table) -> int:
@@ -69,5 +72,6 @@ def files(table: Table) -> int:
 
 
 def describe(table: Table) -> str:
-    parts = [f"{process.name} {process.memory_kb >> 10} MB {process.files} files" for process in table.tree]
-    return f"{memory(table) >> 10} MB and {files(table)} files ({', '.join(parts)}), /dev/shm {table.shared_kb >> 10} MB"
+    parts = [f"{process.name} {process.memory_kb >> 10}" for process in table.tree]
+    total = f"{memory(table) >> 10} MB ({', '.join(parts)})"
+    return f"{total}, {files(table)} files, /dev/shm {table.shared_kb >> 10} MB"
