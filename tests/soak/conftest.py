@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from docker.models.images import Image
 
 from tests.image.conftest import engine, image, spec  # noqa: F401  (fixtures)
-from tests.soak.stage import Stage, stage
+from tests.image.serving import log_tail
+from tests.soak.stage import Stage, send_signal, stage, wait_for_exit
 
 _FIGURES = pytest.StashKey[list[str]]()
 
@@ -37,13 +39,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def shared(
     image: Image,  # noqa: F811
     tmp_path_factory: pytest.TempPathFactory,
     measured: Callable[[str], None],
 ) -> Iterator[Stage]:
-    """A server for the tests of a module."""
+    """A server that outlives many tests, and must then still end in order."""
     with stage(image, tmp_path_factory.mktemp("shared")) as found:
         measured(f"from the container's start to ready: {found.seconds_to_ready:.1f} s")
         yield found
+        sent = send_signal(found.container, "SIGTERM")
+        code = wait_for_exit(found.container, 60)
+        measured(f"idle server stopped {time.monotonic() - sent:.1f} s after SIGTERM")
+        assert code == 0, log_tail(found.container)

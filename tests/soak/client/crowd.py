@@ -34,7 +34,7 @@ def make_talks(plan: dict[str, Any]) -> list[Talk]:
                     model=plan["model"],
                     prompt=make_prompt("words", plan["seed"], len(talks), 0),
                     max_tokens=group["max_tokens"],
-                    patience=plan["patience"],
+                    patience=group.get("patience", plan["patience"]),
                     drop_after=chance.randint(1, limit) if limit else None,
                 )
             )
