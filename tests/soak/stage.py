@@ -40,6 +40,9 @@ ARGUMENTS: dict[str, Any] = {
     # as the engine's memory from then on.
     "kv_cache_memory_bytes": 192 << 20,
 }
+# Large buffers are given back when they are freed. By default the C library raises the size from which it
+# does so to 32 MB, and what it keeps then looks like a leak.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 TABLE = (Path(__file__).parent / "process_table.py").read_text(encoding="utf-8")
 STUB = "triton_python_backend_stub"
 ENGINE = "EngineCore"
@@ -233,7 +236,7 @@ def stage(
     main = ["sleep", "infinity"] if survives else command
     begun = time.monotonic()
     with (
-        running(image, main, mounts=mounts, gpus=gpus) as container,
+        running(image, main, mounts=mounts, gpus=gpus, env=ALLOCATOR) as container,
         running(
             image,
             ["sleep", "infinity"],

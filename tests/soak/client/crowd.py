@@ -27,7 +27,7 @@ def make_talks(plan: dict[str, Any]) -> list[Talk]:
     talks = []
     for group in plan["groups"]:
         for _ in range(group["count"]):
-            limit = group.get("drop_within")
+            limits = group.get("drop")
             talks.append(
                 Talk(
                     api=group["api"],
@@ -35,7 +35,7 @@ def make_talks(plan: dict[str, Any]) -> list[Talk]:
                     prompt=make_prompt("words", plan["seed"], len(talks), 0),
                     max_tokens=group["max_tokens"],
                     patience=group.get("patience", plan["patience"]),
-                    drop_after=chance.randint(1, limit) if limit else None,
+                    drop_after=chance.randint(*limits) if limits else None,
                 )
             )
     chance.shuffle(talks)
@@ -50,7 +50,7 @@ class Gate:
         self._open = asyncio.Event()
         self._slots = asyncio.Semaphore(OPENING)
 
-    async def enter(self, talk: Talk, dropping_allowed: asyncio.Event) -> None:
+    async def enter(self, talk: Talk) -> None:
         arrived = False
 
         async def arrive() -> None:
@@ -61,7 +61,7 @@ class Gate:
             await self._open.wait()
 
         await self._slots.acquire()
-        await talk.hold(dropping_allowed, arrive)
+        await talk.hold(arrive)
         if not arrived:
             self._slots.release()
             self._count()
@@ -91,17 +91,15 @@ async def run(plan: dict[str, Any]) -> None:
     talks = make_talks(plan)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    dropping_allowed = asyncio.Event()
     peak = [0.0]
     watcher = asyncio.create_task(watch_levels(peak))
     gate = Gate(len(talks))
-    tasks = [asyncio.create_task(gate.enter(talk, dropping_allowed)) for talk in talks]
+    tasks = [asyncio.create_task(gate.enter(talk)) for talk in talks]
     for talk in talks:
         # A plain request says nothing before its end.
         if talk.api != "generate":
             await talk.first.wait()
     tell("underway")
-    dropping_allowed.set()
     await asyncio.gather(*tasks)
     watcher.cancel()
     tell("result", talks=[talk.as_record() for talk in talks], peak=max(peak))

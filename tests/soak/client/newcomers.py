@@ -32,7 +32,7 @@ async def ask(plan: dict[str, Any], api: str) -> Talk:
     except OSError:
         talk.state = REFUSED
     else:
-        await talk.hold(asyncio.Event(), go_on)
+        await talk.hold(go_on)
     return talk
 
 

@@ -44,17 +44,19 @@ class Talk:
     message: str = ""
     ended: float = 0.0
     dropping: bool = False
+    asked: float = 0.0
+    first_after: float = 0.0
     first: asyncio.Event = field(default_factory=asyncio.Event)
 
     def as_record(self) -> dict[str, Any]:
-        names = ("api", "state", "tokens", "max_tokens", "message", "ended")
+        names = ("api", "state", "tokens", "max_tokens", "message", "ended", "first_after")
         return {name: getattr(self, name) for name in names}
 
-    async def hold(self, dropping_allowed: asyncio.Event, connected: Callable[[], Any]) -> None:
+    async def hold(self, connected: Callable[[], Any]) -> None:
         """Connect, wait for the others, ask, and hold on to the end. Never raises."""
         ask = self._over_grpc if self.api == "grpc" else self._over_http
         try:
-            await asyncio.wait_for(ask(dropping_allowed, connected), self.patience)
+            await asyncio.wait_for(ask(connected), self.patience)
         except asyncio.TimeoutError:
             self.message = f"no end within {self.patience} s"
         except Exception as error:
@@ -70,24 +72,27 @@ class Talk:
         details = error.details() if isinstance(error, grpc.aio.AioRpcError) else str(error)
         self.message = f"{type(error).__name__}: {details}"[:300]
 
-    def _took(self, tokens: int, dropping_allowed: asyncio.Event) -> bool:
+    def took(self, tokens: int) -> bool:
         """Note tokens; return whether it is time to hang up."""
+        if not self.tokens:
+            self.first_after = time.monotonic() - self.asked
         self.tokens += tokens
         self.first.set()
         enough = self.drop_after is not None and self.tokens >= self.drop_after
-        self.dropping = enough and dropping_allowed.is_set() and self.tokens < self.max_tokens
+        self.dropping = enough and self.tokens < self.max_tokens
         return self.dropping
 
     def _finish(self) -> None:
         self.state = COMPLETE if self.tokens else SILENT
 
-    async def _over_http(self, dropping_allowed: asyncio.Event, connected: Callable[[], Any]) -> None:
+    async def _over_http(self, connected: Callable[[], Any]) -> None:
         endpoint = Endpoint("triton", HTTP, self.model)
         load = Load(concurrency=1, seconds=0, stream=self.api == "http", max_tokens=self.max_tokens)
         connection = await connect(endpoint.port)
         try:
             await connected()
-            reader = EventReader(self, connection, dropping_allowed, load.stream)
+            self.asked = time.monotonic()
+            reader = EventReader(self, connection, load.stream)
             body = request_body(endpoint, load, self.prompt)
             await connection.ask(request_head(endpoint, load.stream), body, reader.feed)
             reader.end()
@@ -95,20 +100,21 @@ class Talk:
         finally:
             connection.close()
 
-    async def _over_grpc(self, dropping_allowed: asyncio.Event, connected: Callable[[], Any]) -> None:
+    async def _over_grpc(self, connected: Callable[[], Any]) -> None:
         # Without an own pool all channels of a process share one connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{GRPC}", options=options)
         try:
             await channel.channel_ready()
             await connected()
+            self.asked = time.monotonic()
             call = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer()
             await call.write(grpc_request(self.model, self.prompt, self.max_tokens))
             await call.done_writing()
             async for answer in call:
                 if answer.error_message:
                     raise ServerError(answer.error_message)
-                if self._took(grpc_tokens(answer), dropping_allowed):
+                if self.took(grpc_tokens(answer)):
                     self.state = DROPPED
                     return
             self._finish()
@@ -119,10 +125,8 @@ class Talk:
 class EventReader:
     """Counts the tokens of a body as it comes, and hangs up when it is time."""
 
-    def __init__(
-        self, talk: Talk, connection: Connection, dropping_allowed: asyncio.Event, stream: bool
-    ) -> None:
-        self._talk, self._connection, self._allowed = talk, connection, dropping_allowed
+    def __init__(self, talk: Talk, connection: Connection, stream: bool) -> None:
+        self._talk, self._connection = talk, connection
         self._read = APIS["triton"].read
         self._stream = stream
         self._rest = b""
@@ -146,7 +150,7 @@ class EventReader:
             self._count(json.loads(self._rest))
 
     def _count(self, message: dict[str, Any]) -> None:
-        if self._talk._took(self._read(message, "words"), self._allowed):
+        if self._talk.took(self._read(message, "words")):
             self._connection.close()
 
 
