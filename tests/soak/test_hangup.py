@@ -18,7 +18,9 @@ def test_what_is_left_of_a_plain_request_whose_client_hung_up(
     """Triton 2.49 does not tell backends of it, so that the engine stops early is not asked for."""
     before = shared.metric("vllm:generation_tokens_total")
     group = {"api": "generate", "count": COUNT, "max_tokens": TOKENS, "patience": PATIENCE}
-    result = shared.crowd(group).wait_for("result", 60)
+    program = shared.crowd(group)
+    program.wait_for("underway", 60)
+    result = program.wait_for("result", 60)
     assert {talk["state"] for talk in result["talks"]} == {"silent"}, "there was nothing to hang up on"
     begun = time.monotonic()
     shared.wait_until_idle()

@@ -12,11 +12,12 @@ from docker.models.images import Image
 from tests.image.serving import log_tail
 from tests.soak.stage import send_signal, stage, wait_for_exit
 
-TOKENS = 600
+# Some seconds of work, and less than the 30 s for which Triton waits.
+TOKENS = 1900
 GROUPS = (
-    {"api": "http", "count": 64, "max_tokens": TOKENS},
-    {"api": "grpc", "count": 32, "max_tokens": TOKENS},
-    {"api": "generate", "count": 32, "max_tokens": TOKENS},
+    {"api": "http", "count": 24, "max_tokens": TOKENS},
+    {"api": "grpc", "count": 12, "max_tokens": TOKENS},
+    {"api": "generate", "count": 12, "max_tokens": TOKENS},
 )
 # From the signal to the first refusal.
 NOTICE = 1.0
