@@ -18,6 +18,7 @@ import pytest
 from docker.errors import APIError
 from docker.models.containers import Container
 from docker.models.images import Image
+from docker.utils.socket import STDERR, frames_iter
 
 from benchmarks import models
 from tests.image.repository import COMMAND, REPOSITORY, write_model
@@ -124,7 +125,7 @@ class Program:
         environment = {"PYTHONPATH": CHECKOUT, "PYTHONDONTWRITEBYTECODE": "1"}
         started = api.exec_create(box.id, command, workdir=CHECKOUT, environment=environment, user="root")
         self._name = name
-        self._pieces = api.exec_start(started["Id"], stream=True, demux=True)
+        self._socket = api.exec_start(started["Id"], socket=True)
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._errors = bytearray()
         threading.Thread(target=self._read, daemon=True).start()
@@ -142,11 +143,16 @@ class Program:
 
     def _read(self) -> None:
         rest = b""
-        for output, errors in self._pieces:
-            self._errors += errors or b""
-            *lines, rest = (rest + (output or b"")).split(b"\n")
+        for source, piece in frames_iter(self._socket, tty=False):
+            if source == STDERR:
+                self._errors += piece
+                continue
+            *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 self._events.put(json.loads(line))
+        # docker-py leaves both open, even when the program has ended.
+        self._socket._response.close()
+        self._socket.close()
         self._events.put(None)
 
 
