@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tests.soak.stage import Stage
 
 COUNT = 50
-TOKENS = 1000
+TOKENS = 1900
 PATIENCE = 1.0
 
 
@@ -20,13 +20,15 @@ def test_what_is_left_of_a_plain_request_whose_client_hung_up(
     group = {"api": "generate", "count": COUNT, "max_tokens": TOKENS, "patience": PATIENCE}
     program = shared.crowd(group)
     program.wait_for("underway", 60)
-    result = program.wait_for("result", 60)
-    assert {talk["state"] for talk in result["talks"]} == {"silent"}, "there was nothing to hang up on"
+    talks = program.wait_for("result", 60)["talks"]
+    gone = [talk for talk in talks if talk["state"] == "silent"]
+    assert len(gone) > COUNT / 2, f"most were answered before they hung up: {talks}"
     begun = time.monotonic()
     shared.wait_until_idle()
-    made = shared.metric("vllm:generation_tokens_total") - before
+    served = sum(talk["tokens"] for talk in talks)
+    made = shared.metric("vllm:generation_tokens_total") - before - served
     measured(
-        f"hang-up on {COUNT} plain requests after {PATIENCE} s: idle {time.monotonic() - begun:.1f} s later, "
-        f"{made:.0f} of {COUNT * TOKENS} tokens made for nobody"
+        f"hang-up on {len(gone)} plain requests after {PATIENCE} s: idle {time.monotonic() - begun:.1f} s later, "
+        f"{made:.0f} of {len(gone) * TOKENS} tokens made for nobody"
     )
     shared.assert_answers()

@@ -13,7 +13,7 @@ from tests.image.serving import log_tail
 from tests.soak.stage import send_signal, stage, wait_for_exit
 
 # Some seconds of work, and less than the 30 s for which Triton waits.
-TOKENS = 1900
+TOKENS = 1200
 GROUPS = (
     {"api": "http", "count": 24, "max_tokens": TOKENS},
     {"api": "grpc", "count": 12, "max_tokens": TOKENS},

@@ -30,7 +30,7 @@ async def ask(plan: dict[str, Any], api: str) -> Talk:
         # A gRPC channel would try again for ever.
         (await connect(GRPC if api == "grpc" else HTTP)).close()
     except OSError:
-        talk.state = REFUSED
+        talk.state, talk.ended = REFUSED, time.monotonic()
     else:
         await talk.hold(go_on)
     return talk
