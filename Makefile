@@ -39,7 +39,7 @@ lock: venv ## resolve all requirement locks anew
 	$(VENV)/uv pip compile requirements.in --universal --python-version 3.10 --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file requirements.txt
 
-soak: venv ## crowds, malformed requests and killed processes against the built image, about 5 minutes
+soak: venv ## crowds, malformed requests and killed processes against the built image, under 10 minutes
 	$(VENV)/python -m pytest tests/soak -v
 
 bench: ## front-end cost on this machine; needs a Python with vLLM: make bench BENCH_PYTHON=... TRITON=...
