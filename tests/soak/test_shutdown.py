@@ -13,7 +13,7 @@ from tests.image.serving import log_tail
 from tests.soak.stage import send_signal, stage, wait_for_exit
 
 # Some seconds of work, and less than the 30 s for which Triton waits.
-TOKENS = 1200
+TOKENS = 1900
 GROUPS = (
     {"api": "http", "count": 24, "max_tokens": TOKENS},
     {"api": "grpc", "count": 12, "max_tokens": TOKENS},
@@ -37,7 +37,11 @@ def test_accepted_requests_are_finished_and_new_ones_refused(
         talks = crowd.wait_for("result", 60)["talks"]
         asked = newcomers.wait_for("result", 90)["asked"]
         last = max(talk["ended"] for talk in talks)
-        measured(f"SIGTERM under load: last answer after {last - sent:.1f} s, end after {ended - sent:.1f} s")
+        first = max(talk["first_after"] for talk in talks if talk["api"] != "generate")
+        measured(
+            f"SIGTERM under load: last answer after {last - sent:.1f} s, end after {ended - sent:.1f} s; "
+            f"the last first token had come after {first:.1f} s"
+        )
 
         kinds = Counter((talk["api"], talk["state"], talk["tokens"], talk["message"]) for talk in talks)
         right = {(group["api"], "complete", TOKENS, ""): group["count"] for group in GROUPS}
