@@ -46,7 +46,9 @@ def test_accepted_requests_are_finished_and_new_ones_refused(
         kinds = Counter((talk["api"], talk["state"], talk["tokens"], talk["message"]) for talk in talks)
         right = {(group["api"], "complete", TOKENS, ""): group["count"] for group in GROUPS}
         assert kinds == right, f"{kinds}\n{log_tail(found.container)}"
-        assert sum(talk["ended"] > sent for talk in talks) > len(talks) / 2, "the load was over by then"
+        assert sum(talk["ended"] > sent for talk in talks) > len(talks) / 2, (
+            f"the load was over by then: first tokens after {sorted((t['first_after'], t['api']) for t in talks)}"
+        )
         assert code == 0, log_tail(found.container)
 
         early = [talk for talk in asked if talk["ended"] < sent]
