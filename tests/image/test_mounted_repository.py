@@ -15,6 +15,7 @@ import requests
 from docker.models.containers import Container
 from docker.models.images import Image
 
+from tests.image.repository import COMMAND, REPOSITORY, write_model
 from tests.image.serving import (
     HTTP,
     METRICS,
@@ -30,27 +31,9 @@ from tests.image.serving import (
 from tritonbuild.spec import BuildSpec
 
 MODEL = "mounted_model"
-REPOSITORY = "/opt/tritonserver/model_repository"
-COMMAND = ["tritonserver", "--model-repository", "./model_repository"]
 # OpenShift gives every project a uid of its own, and group 0.
 RANDOM_USER = "12345:0"
-CONFIG = """
-backend: "vllm"
-instance_group [ { count: 1 kind: KIND_MODEL } ]
-parameters { key: "REPORT_CUSTOM_METRICS" value { string_value: "true" } }
-"""
 LONG: dict[str, Any] = {"max_tokens": 200, "ignore_eos": True}
-
-
-def write_model(folder: Path, name: str, arguments: dict[str, Any] | None, config: str = CONFIG) -> None:
-    """Write a model into a repository that any user may read."""
-    version = folder / name / "1"
-    version.mkdir(parents=True)
-    (folder / name / "config.pbtxt").write_text(config, encoding="utf-8")
-    if arguments is not None:
-        (version / "model.json").write_text(json.dumps(arguments), encoding="utf-8")
-    for path in (folder, folder / name, version):
-        path.chmod(0o755)
 
 
 # Of the session, as the test that ends it runs after those of all other modules.

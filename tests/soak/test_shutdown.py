@@ -1,0 +1,61 @@
+"""SIGTERM under load: what was accepted is finished, what comes later is refused."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from docker.models.images import Image
+
+from tests.image.serving import log_tail
+from tests.soak.stage import send_signal, stage, wait_for_exit
+
+# Some seconds of work, and less than the 30 s for which Triton waits.
+TOKENS = 1900
+GROUPS = (
+    {"api": "http", "count": 24, "max_tokens": TOKENS},
+    {"api": "grpc", "count": 12, "max_tokens": TOKENS},
+    {"api": "generate", "count": 12, "max_tokens": TOKENS},
+)
+# From the signal to the first refusal.
+NOTICE = 1.0
+
+
+def test_accepted_requests_are_finished_and_new_ones_refused(
+    image: Image, tmp_path: Path, measured: Callable[[str], None]
+) -> None:
+    with stage(image, tmp_path) as found:
+        newcomers = found.start("newcomers", apis=["http", "grpc", "generate"], seconds=60, patience=30)
+        newcomers.wait_for("first", 30)
+        crowd = found.crowd(*GROUPS, patience=90)
+        crowd.wait_for("underway", 60)
+        sent = send_signal(found.container, "SIGTERM")
+        code = wait_for_exit(found.container, 60)
+        ended = time.monotonic()
+        talks = crowd.wait_for("result", 60)["talks"]
+        asked = newcomers.wait_for("result", 90)["asked"]
+        last = max(talk["ended"] for talk in talks)
+        first = max(talk["first_after"] for talk in talks if talk["api"] != "generate")
+        measured(
+            f"SIGTERM under load: last answer after {last - sent:.1f} s, end after {ended - sent:.1f} s; "
+            f"the last first token had come after {first:.1f} s"
+        )
+
+        kinds = Counter((talk["api"], talk["state"], talk["tokens"], talk["message"]) for talk in talks)
+        right = {(group["api"], "complete", TOKENS, ""): group["count"] for group in GROUPS}
+        assert kinds == right, f"{kinds}\n{log_tail(found.container)}"
+        assert sum(talk["ended"] > sent for talk in talks) > len(talks) / 2, (
+            f"the load was over by then: first tokens after {sorted((t['first_after'], t['api']) for t in talks)}"
+        )
+        assert code == 0, log_tail(found.container)
+
+        early = [talk for talk in asked if talk["ended"] < sent]
+        late = [talk for talk in asked if talk["begun"] > sent + NOTICE]
+        assert early
+        assert {talk["state"] for talk in early} == {"complete"}
+        assert late
+        served = [talk for talk in late if talk["state"] not in ("refused", "error")]
+        assert not served, f"{len(served)} of {len(late)} were not refused: {served[:5]}"
+        measured(f"refused after SIGTERM: {Counter((t['api'], t['state'], t['message']) for t in late)}")
