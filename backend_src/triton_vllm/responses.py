@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from triton_vllm.embeddings import embedding_text
+from triton_vllm.engines.interface import Embedding
 from triton_vllm.errors import BackendError
 from triton_vllm.merging import Part, logprobs_json
 from triton_vllm.requests import Wanted
@@ -40,6 +42,16 @@ class Responses:
         if wanted.num_output_tokens:
             counts = np.array(part.num_tokens, dtype=np.uint32)
             tensors.append(self._tensor("num_output_tokens", counts))
+        return self._response(output_tensors=tensors)
+
+    def from_embedding(self, embedding: Embedding, wanted: Wanted) -> Any:
+        """Build the response to an embedding request, of which only the counts can be wanted."""
+        tensors = [self._tensor("text_output", _strings([embedding_text(embedding)]))]
+        if wanted.num_input_tokens:
+            count = np.array([embedding.num_tokens], dtype=np.uint32)
+            tensors.append(self._tensor("num_input_tokens", count))
+        if wanted.num_output_tokens:
+            tensors.append(self._tensor("num_output_tokens", np.array([0], dtype=np.uint32)))
         return self._response(output_tensors=tensors)
 
     def from_text(self, text: str) -> Any:

@@ -25,7 +25,9 @@ ENGINE: dict[str, Any] = {
     "max_model_len": CONTEXT,
     "max_num_seqs": 16,
 }
-LORA: dict[str, Any] = {"enable_lora": True, "max_lora_rank": 8, "max_loras": 2}
+# One slot more than adapters: on a CPU vLLM 0.30 applies what lies in the last slot to requests without
+# an adapter that share a batch with others.
+LORA: dict[str, Any] = {"enable_lora": True, "max_lora_rank": 8, "max_loras": len(LORAS) + 1}
 # What runs in the image: Triton models in Python, and scripts.
 INSIDE = Path(__file__).with_name("inside")
 SCRIPTS = f"{ROOT}/scripts"

@@ -55,8 +55,9 @@ def test_model_comes_and_goes_several_times(spare: Fleet) -> None:
         assert not is_ready(spare)
         assert "no available versions" in spare.ask(PROMPT).json()["error"]
         assert spare.of("text").answer(PROMPT) == expected
-    left = [process for process in list_processes(spare) if process[0] not in others]
-    assert left == []
+    assert wait_for(lambda: {pid for pid, _, _ in list_processes(spare)} <= others, GONE_WITHIN), [
+        process for process in list_processes(spare) if process[0] not in others
+    ]
 
 
 def test_request_on_its_way_is_finished_before_its_model_goes(spare: Fleet) -> None:

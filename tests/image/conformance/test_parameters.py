@@ -49,13 +49,13 @@ def test_tensor_wins_over_request_parameters(fleet: Fleet) -> None:
         ("ignore_eos", [True, "true", "True"]),
         ("skip_special_tokens", [False, "false", "False"]),
         ("stop", [["~no such text~"], '["~no such text~"]', "~no such text~"]),
-        ("logit_bias", [{"90": 100}, '{"90": 100}', {"90": "100"}]),
+        ("logit_bias", [{"90": 100}, '{"90": 100}', {"90": 100.0}]),
     ],
 )
 def test_value_may_be_spelled_in_several_ways(fleet: Fleet, name: str, spellings: list[Any]) -> None:
     answers = fleet.infer_all({"text_input": PROMPT, **tensor(**{name: value})} for value in spellings)
     assert len({answer.text() for answer in answers}) == 1
-    parameter = [value for value in spellings if isinstance(value, str)][0]
+    parameter = next(value for value in spellings if isinstance(value, str))
     assert (
         fleet.infer(PROMPT, {"temperature": "0", "max_tokens": 12} | {name: parameter}).text()
         == answers[0].text()

@@ -51,7 +51,8 @@ def second(fleet: Fleet) -> Iterator[Second]:
     pid = int(check_output(fleet.container, ["sh", "-c", f"sleep 1; cat {PID_FILE}"]))
     server = Second(fleet, pid)
     ready = wait_for(lambda: server.is_ready() or not server.is_running(), READY_WITHIN)
-    assert ready and server.is_running(), check_output(fleet.container, ["tail", "-n", "30", LOG])
+    if not (ready and server.is_running()):
+        pytest.fail(check_output(fleet.container, ["tail", "-n", "30", LOG]), pytrace=False)
     yield server
     check_output(fleet.container, ["sh", "-c", f"kill -9 {pid} 2>/dev/null || true"])
 

@@ -91,7 +91,7 @@ def test_backend_that_a_request_could_name_is_understood(fleet: Fleet, backend: 
         pytest.param({"chioce": ["a"]}, "choice", id="misspelt"),
         pytest.param("{nonsense", "structured_outputs", id="not_json"),
         pytest.param({"regex": "("}, "regex", id="broken_pattern"),
-        pytest.param({"json": {"type": "no such type"}}, "json", id="broken_schema"),
+        pytest.param({"json": {"type": "no such type"}}, "no such type", id="broken_schema"),
         pytest.param({"grammar": "nonsense ::= ("}, "grammar", id="broken_grammar"),
     ],
 )

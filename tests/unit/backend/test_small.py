@@ -10,8 +10,10 @@ import pytest
 from triton_vllm import contract, lora
 from triton_vllm.device import visible_devices
 from triton_vllm.embeddings import make_embed_job
+from triton_vllm.engines.interface import Embedding
 from triton_vllm.errors import ModelError, RequestError, did_you_mean, one_line
-from triton_vllm.requests import EmbedRequest
+from triton_vllm.requests import EmbedRequest, Wanted
+from triton_vllm.responses import Responses
 from triton_vllm.settings import Settings, read_settings
 
 
@@ -150,3 +152,25 @@ def test_an_embedding_takes_a_text_or_token_ids(body: dict[str, Any], prompt: An
 def test_an_embedding_of_anything_else_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match="embedding_request"):
         make_embed_job("id", EmbedRequest(body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": "a", "dimensions": 16},
+        {"input": "a", "pooling_params": {"dimensions": 16}},
+        {"input": "a", "pooling_params": {"dimensions": [16]}},
+    ],
+)
+def test_an_embedding_may_be_given_a_number_of_dimensions(body: dict[str, Any]) -> None:
+    assert make_embed_job("id", EmbedRequest(body)).dimensions == 16
+
+
+def test_an_embedding_is_answered_with_the_counts_that_are_wanted(pb_utils: Any) -> None:
+    responses, embedding = Responses(pb_utils), Embedding([0.5, -1.0], 3)
+    plain = responses.from_embedding(embedding, Wanted())
+    assert plain.texts == ["[0.5, -1.0]"]
+    assert set(plain.outputs) == {"text_output"}
+    counted = responses.from_embedding(embedding, Wanted(num_input_tokens=True, num_output_tokens=True))
+    assert counted.outputs["num_input_tokens"].tolist() == [3]
+    assert counted.outputs["num_output_tokens"].tolist() == [0]
