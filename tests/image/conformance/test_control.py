@@ -17,6 +17,7 @@ from tests.image.serving import Reply, check_output
 PROMPT = "The future of AI is"
 UNHEALTHY = "Model is unavailable due to unhealthy vLLM engine"
 GONE_WITHIN = 5
+LONG = 230
 
 
 @pytest.fixture
@@ -43,13 +44,13 @@ def is_ready(model: Fleet) -> bool:
 def test_model_comes_and_goes_several_times(spare: Fleet) -> None:
     expected = spare.of("text").answer(PROMPT)
     others = {pid for pid, _, _ in list_processes(spare)}
-    for _ in range(2):
+    for use in (answer_then_unload, unload_while_a_request_is_on_its_way):
         assert not is_ready(spare)
-        assert control(spare, "load").status == 200
+        # "false" is how to say that metrics are off.
+        assert control(spare, "load", REPORT_CUSTOM_METRICS="false").status == 200
         assert is_ready(spare)
         assert engines_of(spare, "spare")
-        assert spare.answer(PROMPT) == expected
-        assert control(spare, "unload").status == 200
+        use(spare, expected)
         # Unloading is answered before it is over.
         assert wait_for(lambda: not processes_of(spare, "spare"), GONE_WITHIN), processes_of(spare, "spare")
         assert not is_ready(spare)
@@ -60,9 +61,15 @@ def test_model_comes_and_goes_several_times(spare: Fleet) -> None:
     ]
 
 
-def test_request_on_its_way_is_finished_before_its_model_goes(spare: Fleet) -> None:
-    assert control(spare, "load", REPORT_CUSTOM_METRICS="false").status == 200
-    sampling = json.dumps({"temperature": 0, "max_tokens": 230, "ignore_eos": True})
+def answer_then_unload(spare: Fleet, expected: str) -> None:
+    assert spare.answer(PROMPT) == expected
+    assert read_samples(read_page(spare), "spare") == {}
+    assert control(spare, "unload").status == 200
+
+
+def unload_while_a_request_is_on_its_way(spare: Fleet, expected: str) -> None:
+    assert spare.answer(PROMPT) == expected
+    sampling = json.dumps({"temperature": 0, "max_tokens": LONG, "ignore_eos": True})
     with stream_to(spare.address) as stream:
         inputs = {"text_input": PROMPT, "stream": True, "sampling_parameters": sampling}
         stream.send("spare", inputs)
@@ -72,9 +79,7 @@ def test_request_on_its_way_is_finished_before_its_model_goes(spare: Fleet) -> N
             responses.append(stream.next())
     assert [error for _, _, error, _ in responses if error is not None] == []
     texts = [response.as_numpy("text_output")[0].decode() for _, response, _, _ in responses]
-    assert len("".join(texts)) == 230
-    # "false" is off.
-    assert read_samples(read_page(spare), "spare") == {}
+    assert len("".join(texts)) == LONG
 
 
 def test_health_check_passes_healthy_engines_and_refuses_for_dead_ones(spare: Fleet) -> None:

@@ -13,12 +13,12 @@ from tests.image.conformance.conftest import SECOND_HTTP, SECOND_METRICS
 from tests.image.conformance.fleet import Fleet
 from tests.image.conformance.processes import list_processes, wait_for
 from tests.image.conformance.repository import REPOSITORY
-from tests.image.serving import READY_WITHIN, Reply, check_output
+from tests.image.serving import Reply, check_output
 
 PROMPT = "The future of AI is"
 PID_FILE, LOG = "/tmp/second.pid", "/tmp/second.log"
 COMMAND = f"""echo $$ > {PID_FILE}; exec tritonserver --model-repository={REPOSITORY} \
---model-control-mode=explicit --load-model=spare --http-port={SECOND_HTTP} --grpc-port=9001 \
+--model-control-mode=explicit --http-port={SECOND_HTTP} --grpc-port=9001 \
 --metrics-port={SECOND_METRICS} --allow-metrics=false \
 --backend-config=python,shm-region-prefix-name=second > {LOG} 2>&1"""
 BODY = {"text_input": PROMPT, "parameters": {"temperature": 0, "max_tokens": 12}}
@@ -50,9 +50,17 @@ def second(fleet: Fleet) -> Iterator[Second]:
     fleet.container.exec_run(["sh", "-c", COMMAND], detach=True)
     pid = int(check_output(fleet.container, ["sh", "-c", f"sleep 1; cat {PID_FILE}"]))
     server = Second(fleet, pid)
-    ready = wait_for(lambda: server.is_ready() or not server.is_running(), READY_WITHIN)
+    ready = wait_for(lambda: server.is_ready() or not server.is_running(), 60)
     if not (ready and server.is_running()):
         pytest.fail(check_output(fleet.container, ["tail", "-n", "30", LOG]), pytrace=False)
+    config = {
+        "backend": "vllm",
+        "instance_group": [{"count": 1, "kind": "KIND_MODEL"}],
+        "parameters": {"REPORT_CUSTOM_METRICS": {"string_value": "true"}},
+    }
+    load = {"parameters": {"config": json.dumps(config)}}
+    loaded = server.request("POST", "/v2/repository/models/spare/load", load)
+    assert loaded.status == 200, loaded.text
     yield server
     check_output(fleet.container, ["sh", "-c", f"kill -9 {pid} 2>/dev/null || true"])
 
@@ -75,14 +83,7 @@ def test_each_server_has_its_own_shared_memory(second: Second) -> None:
 
 
 def test_server_without_metrics_serves_a_model_that_has_some(second: Second) -> None:
-    config = {
-        "backend": "vllm",
-        "instance_group": [{"count": 1, "kind": "KIND_MODEL"}],
-        "parameters": {"REPORT_CUSTOM_METRICS": {"string_value": "true"}},
-    }
-    load = {"parameters": {"config": json.dumps(config)}}
-    assert second.request("POST", "/v2/repository/models/spare/load", load).status == 200
-    assert second.request("POST", "/v2/models/spare/generate", BODY).status == 200
+    assert second.request("GET", "/v2/models/spare/ready").status == 200
     with pytest.raises(requests.ConnectionError):
         second.fleet.get("/metrics", port=SECOND_METRICS)
 

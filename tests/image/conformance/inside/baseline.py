@@ -1,4 +1,4 @@
-"""Prints what the engine and `transformers` themselves say, without Triton and without our backend.
+"""Writes what the engine and `transformers` themselves say, without Triton and without our backend.
 
 Reads its orders as JSON from the command line, and writes one line of JSON that begins with a mark.
 """
@@ -46,4 +46,4 @@ def embed(orders):
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
-    print("baseline:" + json.dumps({"vectors": embed(given), "answers": generate(given)}))
+    sys.stdout.write("baseline:" + json.dumps({"vectors": embed(given), "answers": generate(given)}) + "\n")

@@ -1,17 +1,19 @@
 """Prints the processes of the container as JSON: [pid, parent, command] each."""
 
 import json
-import os
+import pathlib
+import sys
 
 found = []
-for entry in filter(str.isdigit, os.listdir("/proc")):
+for folder in pathlib.Path("/proc").iterdir():
+    if not folder.name.isdigit():
+        continue
     try:
-        with open(f"/proc/{entry}/stat") as file:
-            state, parent = file.read().rpartition(")")[2].split()[:2]
-        with open(f"/proc/{entry}/cmdline") as file:
-            command = file.read().replace("\0", " ").strip()
+        # The name in parentheses may hold blanks.
+        state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+        command = (folder / "cmdline").read_text().replace("\0", " ").strip()
     except OSError:
         continue  # it ended while we looked
     if state != "Z":
-        found.append([int(entry), int(parent), command])
-print(json.dumps(found))
+        found.append([int(folder.name), int(parent), command])
+json.dump(found, sys.stdout)
