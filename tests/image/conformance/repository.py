@@ -33,6 +33,8 @@ INSIDE = Path(__file__).with_name("inside")
 SCRIPTS = f"{ROOT}/scripts"
 # From this release on vLLM runs a text model as an embedding model when it is told to.
 POOLING_SINCE = Version("0.10")
+# From this release on a request can ask for structured outputs.
+STRUCTURED_SINCE = Version("0.6.3")
 
 
 def engine_arguments(spec: BuildSpec) -> dict[str, Any]:
@@ -44,6 +46,11 @@ def engine_arguments(spec: BuildSpec) -> dict[str, Any]:
 def can_embed(spec: BuildSpec) -> bool:
     """Tell whether the row's vLLM makes an embedding model of any text model."""
     return Version(spec.vllm) >= POOLING_SINCE
+
+
+def can_constrain(spec: BuildSpec) -> bool:
+    """Tell whether the row's vLLM makes answers keep to a constraint."""
+    return Version(spec.vllm) >= STRUCTURED_SINCE
 
 
 def config(*, count: int = 1, **parameters: str) -> str:

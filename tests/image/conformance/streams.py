@@ -63,6 +63,26 @@ def _tensor(name: str, value: Any) -> grpcclient.InferInput:
     return tensor
 
 
+@dataclass(frozen=True)
+class Event:
+    """A response, or an error, which does not say whose it is."""
+
+    response: Any
+    error: InferenceServerException | None
+
+    @property
+    def request_id(self) -> str:
+        request_id: str = self.response.get_response().id
+        return request_id
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more comes of the request."""
+        if self.error is not None:
+            return True
+        return bool(self.response.get_response().parameters["triton_final_response"].bool_param)
+
+
 class Stream:
     """One open gRPC stream, which carries any number of requests."""
 
@@ -84,14 +104,9 @@ class Stream:
         )
         return request_id
 
-    def next(self) -> tuple[str, Any, InferenceServerException | None, bool]:
-        """Wait for a response: the id of its request, the response or its error, whether it is the last."""
-        result, error = self._events.get(timeout=PATIENCE)
-        if error is not None:
-            return error.request_id() if hasattr(error, "request_id") else "", None, error, True
-        message = result.get_response()
-        final = message.parameters["triton_final_response"].bool_param
-        return message.id, result, None, final
+    def next(self) -> Event:
+        """Wait for what comes next, of whichever request."""
+        return Event(*self._events.get(timeout=PATIENCE))
 
     def close(self, *, cancel: bool = False) -> None:
         self._client.stop_stream(cancel_requests=cancel)
@@ -129,15 +144,13 @@ def infer_all(
             answers[stream.send(model, inputs, parameters)] = Answer()
         left = set(answers)
         while left:
-            request_id, response, error, final = stream.next()
-            if error is not None and request_id not in answers:
-                # Some errors name no request: they end the only one, or cannot be told apart.
-                assert len(answers) == 1, error
-                request_id = next(iter(answers))
-            if error is not None:
-                answers[request_id].error = error
-            elif response.get_response().outputs:
-                answers[request_id].responses.append(response)
-            if final:
-                left.discard(request_id)
+            event = stream.next()
+            if event.error is not None:
+                assert len(answers) == 1, event.error
+                next(iter(answers.values())).error = event.error
+                break
+            if event.response.get_response().outputs:
+                answers[event.request_id].responses.append(event.response)
+            if event.final:
+                left.remove(event.request_id)
     return list(answers.values())

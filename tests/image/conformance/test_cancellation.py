@@ -20,13 +20,13 @@ def test_closing_a_stream_cancels_its_requests(fleet: Fleet) -> None:
     stream = Stream(fleet.address)
     for _ in range(REQUESTS):
         stream.send("text", INPUTS)
-    _, response, error, final = stream.next()
-    assert response is not None, error
-    assert not final
+    first = stream.next()
+    assert first.error is None
+    assert not first.final
     stream.close(cancel=True)
     statuses = []
     while not statuses:
-        _, _, error, _ = stream.next()
+        error = stream.next().error
         statuses += [] if error is None else [error.status()]
     assert statuses == ["StatusCode.CANCELLED"]
 

@@ -73,12 +73,12 @@ def unload_while_a_request_is_on_its_way(spare: Fleet, expected: str) -> None:
     with stream_to(spare.address) as stream:
         inputs = {"text_input": PROMPT, "stream": True, "sampling_parameters": sampling}
         stream.send("spare", inputs)
-        responses = [stream.next()]
+        events = [stream.next()]
         assert control(spare, "unload").status == 200
-        while not responses[-1][3]:
-            responses.append(stream.next())
-    assert [error for _, _, error, _ in responses if error is not None] == []
-    texts = [response.as_numpy("text_output")[0].decode() for _, response, _, _ in responses]
+        while not events[-1].final:
+            events.append(stream.next())
+    assert [event.error for event in events if event.error is not None] == []
+    texts = [event.response.as_numpy("text_output")[0].decode() for event in events]
     assert len("".join(texts)) == LONG
 
 

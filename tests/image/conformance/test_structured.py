@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from tests.image.conformance.fleet import Fleet
+from tests.image.conformance.repository import can_constrain
+from tritonbuild.spec import BuildSpec
 
 PROMPT = "Is this film good?"
 CHOICE = {"choice": ["Positive", "Negative"]}
@@ -21,6 +23,12 @@ SCHEMA: dict[str, Any] = {
 }
 JSON = {"json": SCHEMA}
 SPELLINGS = ["structured_outputs", "guided_decoding"]
+
+
+@pytest.fixture(autouse=True)
+def needs_constraints(spec: BuildSpec) -> None:
+    if not can_constrain(spec):
+        pytest.skip("this vLLM has no structured outputs")
 
 
 def ask(fleet: Fleet, **values: Any) -> str:
