@@ -82,6 +82,7 @@ def write_all(root: Path, spec: BuildSpec) -> None:
         _write_vllm(repository / "embedding", config(REPORT_CUSTOM_METRICS="true"), silent)
     _write_vllm(repository / "spare", config(), arguments)
     _write_vllm(repository / "wrong_key", config(), {**arguments, "invalid_attribute": True})
+    _write_vllm(repository / "no_adapters", config(), {**arguments, **LORA})
     _write_vllm(repository / "wrong_model", config(), {**arguments, "model": f"{ROOT}/no_such_model"})
     for name, text in PIPELINE_CONFIGS.items():
         _write(repository / name / "config.pbtxt", text)

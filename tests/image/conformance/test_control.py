@@ -104,15 +104,19 @@ def test_health_check_passes_healthy_engines_and_refuses_for_dead_ones(spare: Fl
 
 @pytest.mark.parametrize(
     ("model", "named"),
-    [("wrong_key", 'unknown key "invalid_attribute"'), ("wrong_model", "no_such_model")],
+    [
+        ("wrong_key", 'unknown key "invalid_attribute"'),
+        ("no_adapters", "'multi_lora.json' is needed because model.json sets enable_lora"),
+        ("wrong_model", "no_such_model"),
+    ],
 )
 def test_model_that_cannot_be_loaded_says_why(fleet: Fleet, model: str, named: str) -> None:
     started = time.monotonic()
     reply = control(fleet.of(model), "load")
     assert reply.status == 400, reply.text
     assert named in reply.json()["error"]
-    if model == "wrong_key":
-        # A mistake in model.json needs no engine to be seen.
+    if model != "wrong_model":
+        # A mistake in a file needs no engine to be seen.
         assert time.monotonic() - started < 10
     assert not is_ready(fleet.of(model))
     assert wait_for(lambda: not processes_of(fleet, model), GONE_WITHIN), processes_of(fleet, model)
