@@ -37,6 +37,9 @@ def _dimensions(body: Mapping[str, Any]) -> Any:
     pooling = body.get("pooling_params") or {}
     dimensions = pooling.get("dimensions") if isinstance(pooling, dict) else None
     dimensions = body.get("dimensions", dimensions)
+    if isinstance(dimensions, list) and len(dimensions) == 1:
+        # As the frontend sends it.
+        (dimensions,) = dimensions
     if dimensions is not None and (isinstance(dimensions, bool) or not isinstance(dimensions, int)):
         msg = f'embedding_request: "dimensions" must be an integer, got {shown(dimensions)}'
         raise RequestError(msg)

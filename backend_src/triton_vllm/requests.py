@@ -29,6 +29,11 @@ class Wanted:
     num_input_tokens: bool = False
     num_output_tokens: bool = False
 
+    @property
+    def counts(self) -> Wanted:
+        """What an embedding request has of it."""
+        return Wanted(num_input_tokens=self.num_input_tokens, num_output_tokens=self.num_output_tokens)
+
 
 @dataclass(frozen=True)
 class GenerateRequest:
@@ -49,20 +54,21 @@ class EmbedRequest:
 
     body: Mapping[str, Any]
     trace_headers: Mapping[str, str] | None = None
+    wanted: Wanted = Wanted()
 
 
 def parse_request(request: Any, pb_utils: Any, fields: Mapping[str, Field]) -> Any:
     """Return a GenerateRequest or an EmbedRequest. Raises RequestError."""
     parameters, headers = _request_parameters(request)
     embedding = _text(request, pb_utils, "embedding_request")
+    flags = {name: _flag(request, pb_utils, name, parameters) for name in FLAGS}
     if embedding:
-        return EmbedRequest(_json_object("embedding_request", embedding), headers)
+        return EmbedRequest(_json_object("embedding_request", embedding), headers, _wanted(flags).counts)
 
     prompt = _text(request, pb_utils, "text_input")
     if prompt is None:
         msg = 'input "text_input" is missing'
         raise RequestError(msg)
-    flags = {name: _flag(request, pb_utils, name, parameters) for name in FLAGS}
     text = _text(request, pb_utils, "sampling_parameters")
     raw = _json_object("sampling_parameters", text) if text else parameters
 
@@ -75,15 +81,19 @@ def parse_request(request: Any, pb_utils: Any, fields: Mapping[str, Field]) -> A
         stream=stream,
         prepend_input=not stream and not exclude,
         sampling=parse_sampling(raw, fields),
-        wanted=Wanted(
-            finish_reason=bool(flags["return_finish_reason"]),
-            cumulative_logprob=bool(flags["return_cumulative_logprob"]),
-            logprobs=bool(flags["return_logprobs"]),
-            num_input_tokens=bool(flags["return_num_input_tokens"]),
-            num_output_tokens=bool(flags["return_num_output_tokens"]),
-        ),
+        wanted=_wanted(flags),
         images=_byte_list(request, pb_utils, "image"),
         trace_headers=headers,
+    )
+
+
+def _wanted(flags: Mapping[str, bool | None]) -> Wanted:
+    return Wanted(
+        finish_reason=bool(flags["return_finish_reason"]),
+        cumulative_logprob=bool(flags["return_cumulative_logprob"]),
+        logprobs=bool(flags["return_logprobs"]),
+        num_input_tokens=bool(flags["return_num_input_tokens"]),
+        num_output_tokens=bool(flags["return_num_output_tokens"]),
     )
 
 

@@ -13,6 +13,11 @@ from triton_vllm.jsontext import JsonProblem, parse_object
 LORA_NAME = "lora_name"
 # Spellings of the same request in different releases of the backend.
 STRUCTURED = ("structured_outputs", "guided_decoding")
+# What only `guided_decoding` has: its backend, which later engines choose themselves, and remarks on it.
+BACKEND = "backend"
+BACKEND_REMARKS = frozenset({"backend_was_auto", "disable_fallback"})
+# Backends that mean no more than the engine's own choice.
+OWN_CHOICE = ("auto", "xgrammar", "xgrammar:no-fallback", "xgrammar:_auto")
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ def parse_sampling(raw: Mapping[str, Any], fields: Mapping[str, Field]) -> Sampl
             if structured is not None:
                 msg = f'parameters "{STRUCTURED[0]}" and "{STRUCTURED[1]}" exclude each other'
                 raise RequestError(msg)
-            structured = _structured(name, value)
+            structured = _structured(name, value, has_backend="guided_decoding" in fields)
         elif name in fields:
             values[name] = coerce(fields[name], value)
         else:
@@ -54,7 +59,7 @@ def _lora_name(value: Any) -> str | None:
     raise RequestError(msg)
 
 
-def _structured(name: str, value: Any) -> Mapping[str, Any] | None:
+def _structured(name: str, value: Any, *, has_backend: bool) -> Mapping[str, Any] | None:
     if value is None:
         return None
     if isinstance(value, str):
@@ -66,7 +71,17 @@ def _structured(name: str, value: Any) -> Mapping[str, Any] | None:
     if not isinstance(value, dict):
         msg = f'parameter "{name}" must be an object or its JSON text, got {shown(value)}'
         raise RequestError(msg)
-    return value
+    # Upstream's OpenAI frontend sends all fields of vLLM's class, also those unset and those private.
+    given = {key: item for key, item in value.items() if item is not None and not key.startswith("_")}
+    return given if has_backend else _without_backend(name, given)
+
+
+def _without_backend(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    backend = given.get(BACKEND, OWN_CHOICE[0])
+    if backend not in OWN_CHOICE:
+        msg = f'parameter "{name}": this engine chooses the backend itself, got {shown(backend)}'
+        raise RequestError(msg)
+    return {key: item for key, item in given.items() if key != BACKEND and key not in BACKEND_REMARKS}
 
 
 def _check_seed(values: Mapping[str, Any]) -> None:

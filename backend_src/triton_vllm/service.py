@@ -107,7 +107,7 @@ class Service:
             raise EngineUnavailable(UNHEALTHY)
         parsed = parse_request(request, self._pb_utils, self._fields)
         if isinstance(parsed, EmbedRequest):
-            active = Active(sender, "", Wanted())
+            active = Active(sender, "", parsed.wanted)
         else:
             active = Active(sender, parsed.prompt if parsed.prepend_input else "", parsed.wanted)
         number = next(self._numbers)

@@ -57,7 +57,7 @@ def pytest_runtest_makereport(
         first = told.setdefault(text, item.name)
         if first != item.name:
             report.longrepr = f"{text.splitlines()[0]} (all of it stands with {first})"
-    elif report.failed:
+    elif report.failed and report.when == "call":
         servers = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Server)]
         report.sections += [("log of the server", log_tail(server.container)) for server in servers]
     return report

@@ -128,3 +128,10 @@ def test_a_malformed_input_is_named(inputs: dict[str, Any], message: str, pb_uti
 def test_an_embedding_request_is_one_whatever_else_is_there(pb_utils: Any) -> None:
     parsed = parse_request(Request(text_input="", embedding_request='{"input": "a"}'), pb_utils, FIELDS)
     assert parsed == EmbedRequest({"input": "a"})
+
+
+def test_an_embedding_request_says_which_counts_it_wants(pb_utils: Any) -> None:
+    """The OpenAI-compatible frontend asks for both, and sends no text."""
+    flags = {"return_num_input_tokens": True, "return_num_output_tokens": True}
+    parsed = parse_request(Request(embedding_request='{"input": "a"}', **flags), pb_utils, FIELDS)
+    assert parsed.wanted == Wanted(num_input_tokens=True, num_output_tokens=True)

@@ -272,10 +272,19 @@ def test_the_health_check_asks_the_engine(service: Service, engine: FakeEngine, 
     assert failures == ["failed"]
 
 
-def test_an_embedding_request_gets_its_vector(service: Service) -> None:
+def test_an_embedding_request_gets_its_vector_and_the_counts_that_are_wanted(service: Service) -> None:
     request = Request(text_input="", embedding_request='{"input": "Hi"}')
     service.execute([request])
-    assert request.sender.wait()[0].texts == ["[0.5, -1.0]"]
+    (response,) = request.sender.wait()
+    assert response.texts == ["[0.5, -1.0]"]
+    assert set(response.outputs) == {"text_output"}
+    flags = ("return_num_input_tokens", "return_num_output_tokens", "return_finish_reason")
+    request = Request(text_input="", embedding_request='{"input": "Hi"}', **dict.fromkeys(flags, True))
+    service.execute([request])
+    (response,) = request.sender.wait()
+    assert set(response.outputs) == {"text_output", "num_input_tokens", "num_output_tokens"}
+    assert response.outputs["num_input_tokens"].tolist() == [3]
+    assert response.outputs["num_output_tokens"].tolist() == [0]
 
 
 def test_an_image_that_is_none_is_named(service: Service) -> None:

@@ -150,3 +150,15 @@ def test_an_embedding_takes_a_text_or_token_ids(body: dict[str, Any], prompt: An
 def test_an_embedding_of_anything_else_is_refused(body: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match="embedding_request"):
         make_embed_job("id", EmbedRequest(body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"input": "a", "dimensions": 16},
+        {"input": "a", "pooling_params": {"dimensions": 16}},
+        {"input": "a", "pooling_params": {"dimensions": [16]}},
+    ],
+)
+def test_an_embedding_may_be_given_a_number_of_dimensions(body: dict[str, Any]) -> None:
+    assert make_embed_job("id", EmbedRequest(body)).dimensions == 16

@@ -1,0 +1,50 @@
+"""One server with every kind of model, which all conformance tests share.
+
+Starting engines is what these tests spend their time on, so each model has several jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from docker.models.images import Image
+
+from tests.image.conformance.fleet import GRPC, Fleet
+from tests.image.conformance.repository import REPOSITORY, ROOT, can_embed, write_all
+from tests.image.serving import HTTP, METRICS, PublishedClient, running
+from tritonbuild.spec import BuildSpec
+
+# Where the second server in the same container listens.
+SECOND_HTTP, SECOND_METRICS = 9000, 9002
+MODELS = ("text", "pair", "embedding", "upper", "bls", "bls_stream", "chain")
+
+
+@pytest.fixture(scope="package")
+def files(spec: BuildSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with models, adapters and repository."""
+    folder = tmp_path_factory.mktemp("conformance")
+    write_all(folder, spec)
+    return folder
+
+
+@pytest.fixture(scope="package")
+def fleet(image: Image, spec: BuildSpec, gpus: bool, files: Path) -> Iterator[Fleet]:
+    """A server with all models under explicit control."""
+    models = [model for model in MODELS if model != "embedding" or can_embed(spec)]
+    command = [
+        "tritonserver",
+        f"--model-repository={REPOSITORY}",
+        "--model-control-mode=explicit",
+        *(f"--load-model={model}" for model in models),
+        # Python-based backends are given what the Python backend is given, which only a verbose log shows.
+        "--backend-config=python,default-max-batch-size=8",
+        "--backend-config=python,shm-region-prefix-name=first",
+        "--log-verbose=1",
+    ]
+    ports = (HTTP, GRPC, METRICS, SECOND_HTTP, SECOND_METRICS)
+    with running(image, command, mounts={files: ROOT}, publish=ports, gpus=gpus) as container:
+        server = Fleet(container, PublishedClient(container), "text")
+        server.wait_until_ready()
+        yield server

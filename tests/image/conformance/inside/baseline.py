@@ -1,0 +1,49 @@
+"""Writes what the engine and `transformers` themselves say, without Triton and without our backend.
+
+Reads its orders as JSON from the command line, and writes one line of JSON that begins with a mark.
+"""
+
+import json
+import sys
+
+
+def generate(orders):
+    from vllm import LLM, SamplingParams
+    from vllm.lora.request import LoRARequest
+
+    engine = LLM(**orders["engine"])
+    answers = {}
+    for name, (path, number) in {"": ("", 0), **orders["loras"]}.items():
+        lora = LoRARequest(name, number, path) if name else None
+        params = SamplingParams(**orders["sampling"])
+        outputs = engine.generate(orders["prompts"], params, lora_request=lora, use_tqdm=False)
+        answers[name] = [
+            {
+                "text": output.outputs[0].text,
+                "logprobs": [
+                    {token: entry.logprob for token, entry in position.items()}
+                    for position in output.outputs[0].logprobs
+                ],
+            }
+            for output in outputs
+        ]
+    return answers
+
+
+def embed(orders):
+    import torch
+    from transformers import AutoTokenizer, LlamaModel
+
+    tokenizer = AutoTokenizer.from_pretrained(orders["engine"]["model"])
+    model = LlamaModel.from_pretrained(orders["engine"]["model"], torch_dtype=torch.float32)
+    vectors = []
+    for prompt in orders["prompts"]:
+        with torch.no_grad():
+            states = model(**tokenizer(prompt, return_tensors="pt")).last_hidden_state
+        vectors.append(torch.nn.functional.normalize(states[0, -1], dim=0).tolist())
+    return vectors
+
+
+if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    sys.stdout.write("baseline:" + json.dumps({"vectors": embed(given), "answers": generate(given)}) + "\n")

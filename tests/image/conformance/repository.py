@@ -1,0 +1,162 @@
+"""The model repository that the conformance tests share, written for the vLLM of the row."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from packaging.version import Version
+
+from tests.image.conformance.tinymodel import CONTEXT, write_lora, write_model
+from tritonbuild.spec import BuildSpec
+
+ROOT = "/conformance"
+REPOSITORY = f"{ROOT}/repository"
+TINY = f"{ROOT}/tiny"
+LORAS = {"doll": 1, "sheep": 2}
+# What LLM(...) and model.json are given alike.
+ENGINE: dict[str, Any] = {
+    "model": TINY,
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": CONTEXT,
+    "max_num_seqs": 16,
+}
+# One slot more than adapters: on a CPU vLLM 0.30 applies what lies in the last slot to requests without
+# an adapter that share a batch with others.
+LORA: dict[str, Any] = {"enable_lora": True, "max_lora_rank": 8, "max_loras": len(LORAS) + 1}
+# What runs in the image: Triton models in Python, and scripts.
+INSIDE = Path(__file__).with_name("inside")
+SCRIPTS = f"{ROOT}/scripts"
+# From this release on vLLM runs a text model as an embedding model when it is told to.
+POOLING_SINCE = Version("0.10")
+# From this release on a request can ask for structured outputs.
+STRUCTURED_SINCE = Version("0.6.3")
+
+
+def engine_arguments(spec: BuildSpec) -> dict[str, Any]:
+    """Return the arguments of an engine that leaves room for others."""
+    memory = {"gpu_memory_utilization": 0.05} if spec.is_cuda else {"kv_cache_memory_bytes": 16 << 20}
+    return {**ENGINE, **memory}
+
+
+def can_embed(spec: BuildSpec) -> bool:
+    """Tell whether the row's vLLM makes an embedding model of any text model."""
+    return Version(spec.vllm) >= POOLING_SINCE
+
+
+def can_constrain(spec: BuildSpec) -> bool:
+    """Tell whether the row's vLLM makes answers keep to a constraint."""
+    return Version(spec.vllm) >= STRUCTURED_SINCE
+
+
+def config(*, count: int = 1, **parameters: str) -> str:
+    """Return the config.pbtxt of a model of our backend."""
+    lines = ['backend: "vllm"', f"instance_group [ {{ count: {count} kind: KIND_MODEL }} ]"]
+    lines += [
+        f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
+        for name, value in parameters.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_all(root: Path, spec: BuildSpec) -> None:
+    """Write the models, the adapters and the repository below ``root``, for any user to read."""
+    repository = root / "repository"
+    write_model(root / "tiny")
+    for name, seed in LORAS.items():
+        write_lora(root / "loras" / name, seed)
+    arguments = engine_arguments(spec)
+    # As r24.08 spells both switches; `pair` has the spelling of later releases.
+    switched = {**arguments, **LORA, "enable_lora": "true"}
+    _write_vllm(repository / "text", config(REPORT_CUSTOM_METRICS="yes"), switched)
+    paths = {name: f"{ROOT}/loras/{name}" for name in LORAS}
+    _write(repository / "text/1/multi_lora.json", json.dumps(paths))
+    _write_vllm(repository / "pair", config(count=2, REPORT_CUSTOM_METRICS="true"), arguments)
+    if can_embed(spec):
+        pooling = {**arguments, "runner": "pooling", "hf_overrides": {"is_matryoshka": True}}
+        silent = {**pooling, "disable_log_stats": True}
+        _write_vllm(repository / "embedding", config(REPORT_CUSTOM_METRICS="true"), silent)
+    _write_vllm(repository / "spare", config(), arguments)
+    _write_vllm(repository / "wrong_key", config(), {**arguments, "invalid_attribute": True})
+    _write_vllm(repository / "no_adapters", config(), {**arguments, **LORA})
+    _write_vllm(repository / "wrong_model", config(), {**arguments, "model": f"{ROOT}/no_such_model"})
+    for name, text in PIPELINE_CONFIGS.items():
+        _write(repository / name / "config.pbtxt", text)
+        (repository / name / "1").mkdir()
+        if (INSIDE / f"{name}.py").exists():
+            shutil.copyfile(INSIDE / f"{name}.py", repository / name / "1/model.py")
+    shutil.copytree(INSIDE, root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def _write_vllm(folder: Path, text: str, arguments: Mapping[str, Any]) -> None:
+    _write(folder / "config.pbtxt", text)
+    _write(folder / "1/model.json", json.dumps(arguments))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+PIPELINE_CONFIGS = {
+    "upper": """
+backend: "python"
+input [ { name: "PROMPT" data_type: TYPE_STRING dims: [ 1 ] } ]
+output [ { name: "UPPER" data_type: TYPE_STRING dims: [ 1 ] } ]
+instance_group [ { kind: KIND_CPU } ]
+""",
+    "bls": """
+backend: "python"
+input [
+  { name: "MODEL" data_type: TYPE_STRING dims: [ 1 ] },
+  { name: "text_input" data_type: TYPE_STRING dims: [ 1 ] },
+  { name: "sampling_parameters" data_type: TYPE_STRING dims: [ 1 ] }
+]
+output [ { name: "text_output" data_type: TYPE_STRING dims: [ -1 ] } ]
+instance_group [ { kind: KIND_CPU } ]
+""",
+    "bls_stream": """
+backend: "python"
+input [
+  { name: "PROMPTS" data_type: TYPE_STRING dims: [ -1 ] },
+  { name: "sampling_parameters" data_type: TYPE_STRING dims: [ 1 ] }
+]
+output [
+  { name: "SOURCE" data_type: TYPE_STRING dims: [ 1 ] },
+  { name: "text_output" data_type: TYPE_STRING dims: [ -1 ] }
+]
+model_transaction_policy { decoupled: true }
+instance_group [ { kind: KIND_CPU } ]
+""",
+    "chain": """
+platform: "ensemble"
+input [
+  { name: "PROMPT" data_type: TYPE_STRING dims: [ 1 ] },
+  { name: "PARAMETERS" data_type: TYPE_STRING dims: [ 1 ] }
+]
+output [ { name: "TEXT" data_type: TYPE_STRING dims: [ -1 ] } ]
+ensemble_scheduling {
+  step [
+    {
+      model_name: "upper"
+      model_version: -1
+      input_map { key: "PROMPT" value: "PROMPT" }
+      output_map { key: "UPPER" value: "upper_prompt" }
+    },
+    {
+      model_name: "text"
+      model_version: -1
+      input_map { key: "text_input" value: "upper_prompt" }
+      input_map { key: "sampling_parameters" value: "PARAMETERS" }
+      output_map { key: "text_output" value: "TEXT" }
+    }
+  ]
+}
+""",
+}

@@ -1,0 +1,181 @@
+"""A model with random weights that runs as a real one does, and LoRA adapters for it.
+
+One token is one byte of UTF-8, so the number of tokens of a text is known without the model, and
+every grammar can be spelled. At temperature 0 the model writes printable ASCII and never ends by
+itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HIDDEN, HEADS, LAYERS, FFN = 64, 2, 2, 128
+CONTEXT = 256
+BYTES = 256
+SPECIALS = ("<s>", "</s>", "<pad>")
+VOCABULARY = BYTES + 16
+PRINTABLE = range(32, 127)
+RANK = 8
+PROJECTIONS = {"q_proj": (HIDDEN, HIDDEN), "v_proj": (HIDDEN, HIDDEN)}
+
+Weights = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+
+
+def write_model(folder: Path) -> None:
+    """Write a Llama model that `transformers` and vLLM can load."""
+    folder.mkdir(parents=True)
+    _write_json(folder / "config.json", _config())
+    _write_json(folder / "tokenizer.json", _tokenizer())
+    _write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "pad_token": "<pad>",
+            "model_max_length": CONTEXT,
+            "clean_up_tokenization_spaces": False,
+        },
+    )
+    _write_tensors(folder / "model.safetensors", _weights())
+
+
+def write_lora(folder: Path, seed: int) -> None:
+    """Write an adapter that changes what the model says."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    weights: Weights = {}
+    for layer in range(LAYERS):
+        for name, (rows, columns) in PROJECTIONS.items():
+            prefix = f"base_model.model.model.layers.{layer}.self_attn.{name}"
+            weights[f"{prefix}.lora_A.weight"] = _normal(random, 0.5, RANK, columns)
+            weights[f"{prefix}.lora_B.weight"] = _normal(random, 0.5, rows, RANK)
+    _write_tensors(folder / "adapter_model.safetensors", weights)
+    _write_json(
+        folder / "adapter_config.json",
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "r": RANK,
+            "lora_alpha": RANK,
+            "lora_dropout": 0.0,
+            "bias": "none",
+            "target_modules": list(PROJECTIONS),
+        },
+    )
+
+
+def count_tokens(text: str) -> int:
+    """Return how many tokens a text has."""
+    return len(text.encode())
+
+
+def _config() -> dict[str, Any]:
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_act": "silu",
+        "hidden_size": HIDDEN,
+        "intermediate_size": FFN,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": HEADS,
+        "num_hidden_layers": LAYERS,
+        "max_position_embeddings": CONTEXT,
+        "rms_norm_eps": 1e-5,
+        "rope_theta": 10000.0,
+        "tie_word_embeddings": False,
+        "bos_token_id": BYTES,
+        "eos_token_id": BYTES + 1,
+        "pad_token_id": BYTES + 2,
+        "torch_dtype": "float32",
+        "vocab_size": VOCABULARY,
+    }
+
+
+def _weights() -> Weights:
+    random = np.random.default_rng(2024)
+    ones = np.ones(HIDDEN, dtype=np.float32)
+    weights: Weights = {
+        "model.embed_tokens.weight": _normal(random, 1.0, VOCABULARY, HIDDEN),
+        "model.norm.weight": ones,
+    }
+    for layer in range(LAYERS):
+        prefix = f"model.layers.{layer}"
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            weights[f"{prefix}.self_attn.{name}.weight"] = _normal(random, 0.2, HIDDEN, HIDDEN)
+        weights[f"{prefix}.mlp.gate_proj.weight"] = _normal(random, 0.2, FFN, HIDDEN)
+        weights[f"{prefix}.mlp.up_proj.weight"] = _normal(random, 0.2, FFN, HIDDEN)
+        weights[f"{prefix}.mlp.down_proj.weight"] = _normal(random, 0.2, HIDDEN, FFN)
+        weights[f"{prefix}.input_layernorm.weight"] = ones
+        weights[f"{prefix}.post_attention_layernorm.weight"] = ones
+    head = _normal(random, 0.3, VOCABULARY, HIDDEN)
+    # The best of 95 random numbers is above 0, so the others are never the likeliest.
+    head[[token for token in range(VOCABULARY) if token not in PRINTABLE]] = 0
+    weights["lm_head.weight"] = head
+    return weights
+
+
+def _normal(random: np.random.Generator, scale: float, *shape: int) -> Any:
+    return (random.standard_normal(shape) * scale).astype(np.float32)
+
+
+def _tokenizer() -> dict[str, Any]:
+    vocabulary = {character: byte for byte, character in enumerate(_byte_characters())}
+    added = [
+        {
+            "id": BYTES + index,
+            "content": special,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": False,
+            "special": True,
+        }
+        for index, special in enumerate(SPECIALS)
+    ]
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": added,
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": None,
+        "decoder": byte_level,
+        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
+    }
+
+
+def _byte_characters() -> list[str]:
+    """Return the character that byte-level tokenizers write for each byte."""
+    plain = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    spare = iter(range(BYTES, 2 * BYTES))
+    return [chr(byte if byte in plain else next(spare)) for byte in range(BYTES)]
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_tensors(path: Path, tensors: Weights) -> None:
+    """Write a safetensors file: the length of a JSON header, the header, the numbers."""
+    header: dict[str, Any] = {}
+    offset = 0
+    for name, tensor in tensors.items():
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(tensor.shape),
+            "data_offsets": [offset, offset + tensor.nbytes],
+        }
+        offset += tensor.nbytes
+    # Padded, as readers expect the numbers at a multiple of eight.
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    numbers = b"".join(tensor.tobytes() for tensor in tensors.values())
+    path.write_bytes(len(text).to_bytes(8, "little") + text + numbers)
