@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 INPUTS: list[dict[str, Any]] = [
-    {"name": "text_input", "data_type": "TYPE_STRING", "dims": [1]},
+    {"name": "text_input", "data_type": "TYPE_STRING", "dims": [1], "optional": True},
+    {"name": "messages", "data_type": "TYPE_STRING", "dims": [1], "optional": True},
+    {"name": "input_token_ids", "data_type": "TYPE_INT64", "dims": [-1], "optional": True},
     {"name": "image", "data_type": "TYPE_STRING", "dims": [-1], "optional": True},
     {"name": "stream", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
     {"name": "sampling_parameters", "data_type": "TYPE_STRING", "dims": [1], "optional": True},
@@ -15,6 +17,7 @@ INPUTS: list[dict[str, Any]] = [
     {"name": "return_logprobs", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
     {"name": "return_num_input_tokens", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
     {"name": "return_num_output_tokens", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
+    {"name": "return_token_ids", "data_type": "TYPE_BOOL", "dims": [1], "optional": True},
     {"name": "embedding_request", "data_type": "TYPE_STRING", "dims": [1], "optional": True},
 ]
 
@@ -25,6 +28,7 @@ OUTPUTS: list[dict[str, Any]] = [
     {"name": "logprobs", "data_type": "TYPE_STRING", "dims": [-1]},
     {"name": "num_input_tokens", "data_type": "TYPE_UINT32", "dims": [1]},
     {"name": "num_output_tokens", "data_type": "TYPE_UINT32", "dims": [-1]},
+    {"name": "token_ids", "data_type": "TYPE_STRING", "dims": [-1]},
 ]
 
 FLAGS = tuple(entry["name"] for entry in INPUTS if entry["data_type"] == "TYPE_BOOL")

@@ -12,8 +12,25 @@ class JsonProblem(ValueError):
 
 def parse_object(text: str) -> dict[str, Any]:
     """Parse a JSON object. Raises JsonProblem with line and column, or naming a repeated key."""
+    value = _parse(text)
+    if not isinstance(value, dict):
+        msg = f"must be a JSON object, not {_kind(value)}"
+        raise JsonProblem(msg)
+    return value
+
+
+def parse_list(text: str) -> list[Any]:
+    """Parse a JSON list. Raises JsonProblem with line and column, or naming a repeated key."""
+    value = _parse(text)
+    if not isinstance(value, list):
+        msg = f"must be a JSON list, not {_kind(value)}"
+        raise JsonProblem(msg)
+    return value
+
+
+def _parse(text: str) -> Any:
     try:
-        value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_refuse_constant)
+        return json.loads(text, object_pairs_hook=_pairs, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         msg = f"is not valid JSON: {error.msg} at line {error.lineno} column {error.colno}"
         raise JsonProblem(msg) from None
@@ -26,10 +43,6 @@ def parse_object(text: str) -> dict[str, Any]:
         # For example an integer of more digits than Python converts.
         msg = f"is not valid JSON: {error}"
         raise JsonProblem(msg) from None
-    if not isinstance(value, dict):
-        msg = f"must be a JSON object, not {_kind(value)}"
-        raise JsonProblem(msg)
-    return value
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,12 +19,13 @@ class Sequences:
     sequence (n of them) whichever of them the outputs were about.
     """
 
-    def __init__(self, count: int, keep_logprobs: bool) -> None:
+    def __init__(self, count: int, keep_logprobs: bool = False, keep_token_ids: bool = False) -> None:
         self._count = count
         self._keep_logprobs = keep_logprobs
         self._texts: list[list[str]] = [[] for _ in range(count)]
         self._num_tokens = [0] * count
         self._logprobs: list[list[Any] | None] = [None] * count
+        self._token_ids: list[list[int]] | None = [[] for _ in range(count)] if keep_token_ids else None
         # These say how things stand, so they outlive a response.
         self._cumulative: list[float | None] = [None] * count
         self._reasons = [UNFINISHED] * count
@@ -40,6 +41,8 @@ class Sequences:
             if completion.text:
                 self._texts[index].append(completion.text)
             self._num_tokens[index] += len(completion.token_ids)
+            if self._token_ids is not None:
+                self._token_ids[index].extend(completion.token_ids)
             if completion.cumulative_logprob is not None:
                 self._cumulative[index] = completion.cumulative_logprob
             if self._keep_logprobs and completion.logprobs is not None:
@@ -60,7 +63,10 @@ class Sequences:
             reasons=list(self._reasons),
             num_input_tokens=self._num_input_tokens,
             final=self.finished,
+            token_ids=self._token_ids,
         )
+        if self._token_ids is not None:
+            self._token_ids = [[] for _ in range(self._count)]
         self._texts = [[] for _ in range(self._count)]
         self._num_tokens = [0] * self._count
         self._logprobs = [None] * self._count

@@ -18,7 +18,7 @@ class Start(NamedTuple):
 
     engine_args: dict[str, Any]
     loras: dict[str, Lora] | None
-    apply_chat_template: bool
+    apply_chat_template: bool  # to every text
     report_metrics: bool
     num_lanes: int
 
@@ -75,6 +75,7 @@ class Part(NamedTuple):
     reasons: list[str]
     num_input_tokens: int
     final: bool
+    token_ids: list[list[int]] | None = None  # where they were asked for
 
 
 class Failure(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,6 +39,9 @@ class Responses:
         if wanted.num_output_tokens:
             counts = np.array(part.num_tokens, dtype=np.uint32)
             tensors.append(self._tensor("num_output_tokens", counts))
+        if wanted.token_ids and part.token_ids is not None:
+            texts = [json.dumps(token_ids) for token_ids in part.token_ids]
+            tensors.append(self._tensor("token_ids", _strings(texts)))
         return self._response(output_tensors=tensors)
 
     def from_failure(self, failure: Failure) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -78,7 +79,7 @@ async def serve(
     engine: Engine,
     start: messages.Start,
     recorder: Recorder | None,
-    chat: ChatTemplate | None,
+    chat: ChatTemplate,
 ) -> None:
     """Do what the messages say until Stop or the end of the connection."""
     serving = Serving(
@@ -131,10 +132,12 @@ def _start_engine(start: messages.Start, recorder: Recorder | None) -> Engine:
     return start_engine(start.engine_args, recorder)
 
 
-async def _read_chat_template(engine: Engine, start: messages.Start) -> ChatTemplate | None:
-    if not start.apply_chat_template:
-        return None
-    return ChatTemplate(await engine.get_tokenizer())
+async def _read_chat_template(engine: Engine, start: messages.Start) -> ChatTemplate:
+    # A model that makes vectors of images and the like has no tokenizer.
+    tokenizer = None
+    with contextlib.suppress(Exception):
+        tokenizer = await engine.get_tokenizer()
+    return ChatTemplate(tokenizer, always=start.apply_chat_template)
 
 
 async def _check_health(link: AsyncLink, engine: Engine) -> None:

@@ -49,17 +49,31 @@ TURN = 32
 class Live:
     """A request on its way."""
 
-    __slots__ = ("answered", "engine_id", "gate", "lane", "last", "number", "queued", "sequences", "task")
+    __slots__ = (
+        "answered",
+        "deadline",
+        "engine_id",
+        "gate",
+        "lane",
+        "last",
+        "number",
+        "queued",
+        "reason",
+        "sequences",
+        "task",
+    )
 
     def __init__(self, number: int, lane: Lane) -> None:
         self.number = number
         self.lane = lane
         # A number is the stub's own and used once; the engine wants a text.
         self.engine_id = str(number)
-        self.sequences = Sequences(1, keep_logprobs=False)
+        self.sequences = Sequences(1)
         self.task: asyncio.Task[None] | None = None
         # The result that ends it where that is not the sequences' own.
         self.last: Failure | Part | None = None
+        self.deadline: asyncio.TimerHandle | None = None
+        self.reason = "the request was cancelled"
         self.answered = False
         self.queued = False
         self.gate: asyncio.Future[None] | None = None
@@ -90,7 +104,7 @@ class Serving:
         send: Callable[[Any], None],
         *,
         loras: Mapping[str, Lora] | None,
-        chat: ChatTemplate | None,
+        chat: ChatTemplate,
         recorder: Recorder | None,
         num_lanes: int,
         num_cpus: float,
@@ -114,12 +128,20 @@ class Serving:
         self._live[number] = live
         run = self._embed if isinstance(request, EmbedRequest) else self._generate
         live.task = self._loop.create_task(self._run(live, run(live, request)))
+        timeout = getattr(request, "timeout", None)
+        if timeout is not None:
+            live.deadline = self._loop.call_later(timeout, self._expire, live, timeout)
         if self._recorder is not None and self._notes is None:
             self._notes = self._loop.call_later(NOTES_INTERVAL, self._send_notes)
 
     def cancel(self, number: int) -> None:
         live = self._live.get(number)
         if live is not None and live.task is not None:
+            live.task.cancel()
+
+    def _expire(self, live: Live, timeout: float) -> None:
+        live.reason = f"the request's timeout of {timeout:g} s passed"
+        if live.task is not None:
             live.task.cancel()
 
     def credit(self, lane: int) -> None:
@@ -141,8 +163,7 @@ class Serving:
             await work
         except asyncio.CancelledError:
             await self._abort(live)
-            msg = "the request was cancelled"
-            self._end(live, RequestCancelled(msg))
+            self._end(live, RequestCancelled(live.reason))
         except Exception as error:
             translated = translate(error)
             if isinstance(translated, EngineUnavailable) and self._engine.failed:
@@ -150,6 +171,8 @@ class Serving:
             self._end(live, translated)
         finally:
             self._live.pop(live.number, None)
+            if live.deadline is not None:
+                live.deadline.cancel()
             self._hurry_notes()
 
     async def _generate(self, live: Live, request: GenerateRequest) -> None:
@@ -158,14 +181,16 @@ class Serving:
         lora = choose_lora(request.sampling.lora_name, self._loras)
         params = engine.make_params(request.sampling, request.stream, logprobs=wanted.cumulative_logprob)
         asked = request.sampling.values.get("logprobs") is not None
-        text = self._chat.ask(request.prompt) if self._chat else request.prompt
         images = await asyncio.to_thread(decode_images, request.images) if request.images else []
-        live.sequences = sequences = Sequences(int(params.n), keep_logprobs=wanted.logprobs and asked)
+        live.sequences = sequences = Sequences(
+            int(params.n), keep_logprobs=wanted.logprobs and asked, keep_token_ids=wanted.token_ids
+        )
         job = GenerateJob(
             request_id=live.engine_id,
-            prompt=engine.make_prompt(text, images),
+            prompt=engine.make_prompt(request.token_ids or self._chat.write(request), images),
             params=params,
             lora=lora,
+            priority=request.priority,
             trace_headers=request.trace_headers,
         )
         async with contextlib.aclosing(engine.generate(job)) as outputs:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from triton_vllm import messages
+from triton_vllm.chat import ChatTemplate
 from triton_vllm.engines.interface import Embedding, EmbedJob, GenerateJob, Output
 from triton_vllm.fields import Field
 from triton_vllm.link import AsyncLink, Link, make_pair
@@ -251,7 +252,7 @@ class FakeEngine:
     def make_params(self, sampling: Sampling, stream: bool, logprobs: bool) -> FakeParams:
         return FakeParams(int(sampling.values.get("n", 1)), stream, logprobs, sampling.values)
 
-    def make_prompt(self, text: str, images: Sequence[Any]) -> Any:
+    def make_prompt(self, text: str | Sequence[int], images: Sequence[Any]) -> Any:
         return {"prompt": text, "images": list(images)} if images else text
 
     async def generate(self, job: GenerateJob) -> AsyncIterator[Output]:
@@ -281,6 +282,16 @@ class FakeEngine:
         self.stopped = True
 
 
+class FakeTokenizer:
+    """With a template that names the roles."""
+
+    chat_template = "there is one"
+    bos_token = None
+
+    def apply_chat_template(self, messages: Sequence[Mapping[str, str]], **_: Any) -> str:
+        return "".join(f"<{message['role']}>{message['content']}" for message in messages)
+
+
 class FakeWorker:
     """What `triton_vllm.worker` does, on a fake engine and in a thread."""
 
@@ -307,5 +318,5 @@ class FakeWorker:
     async def _run(self) -> None:
         start = messages.Start({}, None, False, True, self.num_lanes)
         link = await AsyncLink.open(self._theirs)
-        await serve(link, self.engine, start, self._recorder, None)
+        await serve(link, self.engine, start, self._recorder, ChatTemplate(FakeTokenizer(), always=False))
         await link.close()

@@ -86,7 +86,6 @@ def test_flags_may_be_parameters_too(pb_utils: Any) -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({}, 'input "text_input" is missing'),
         ({"text_input": ["a", "b"]}, 'input "text_input" must have one element, got 2'),
         (
             {"text_input": np.array([], dtype=object)},
@@ -135,3 +134,67 @@ def test_an_embedding_request_says_which_counts_it_wants(pb_utils: Any) -> None:
     flags = {"return_num_input_tokens": True, "return_num_output_tokens": True}
     parsed = parse_request(Request(embedding_request='{"input": "a"}', **flags), pb_utils, FIELDS)
     assert parsed.wanted == Wanted(num_input_tokens=True, num_output_tokens=True)
+
+
+def test_a_conversation_or_token_ids_take_the_place_of_the_text(pb_utils: Any) -> None:
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "text", "text": "!"}]},
+    ]
+    parsed = parse(Request(messages=json.dumps(messages)), pb_utils)
+    assert parsed.messages == (messages[0], {"role": "user", "content": "Hi!"})
+    parsed = parse(Request(text_input="", input_token_ids=np.array([[5, 6]])), pb_utils)
+    assert parsed.token_ids == (5, 6)
+    assert (parsed.prompt, parsed.prepend_input) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, 'input "text_input" is missing; "messages" or "input_token_ids" may take its place'),
+        (
+            {"text_input": "Hi", "messages": '[{"role": "user", "content": "Hi"}]'},
+            'inputs "text_input", "messages" and "input_token_ids" exclude each other',
+        ),
+        ({"messages": "[]"}, 'input "messages" has no message'),
+        ({"messages": "{}"}, 'input "messages" must be a JSON list, not an object'),
+        (
+            {"messages": "[1"},
+            "input \"messages\" is not valid JSON: Expecting ',' delimiter at line 1 column 3",
+        ),
+        ({"messages": "[1]"}, 'input "messages" item 0 must be an object with a "role", got 1'),
+        (
+            {"messages": '[{"role": "user"}]'},
+            'input "messages" item 0: "content" must be a string, got None',
+        ),
+        (
+            {"messages": '[{"role": "user", "content": [{"type": "image"}]}]'},
+            'input "messages" item 0: a part of "content" must be {"type": "text", "text": ...}, '
+            "got {'type': 'image'}",
+        ),
+        (
+            {"input_token_ids": np.array([3, -1])},
+            'input "input_token_ids" must have one token id or more, and none below 0',
+        ),
+    ],
+)
+def test_what_cannot_be_continued_is_named(inputs: dict[str, Any], message: str, pb_utils: Any) -> None:
+    with pytest.raises(RequestError) as caught:
+        parse(Request(**inputs), pb_utils)
+    assert str(caught.value) == message
+
+
+def test_priority_and_timeout_come_from_either_place(pb_utils: Any) -> None:
+    given = {"priority": "3", "timeout": 1_500_000}
+    as_text = Request(text_input="Hi", sampling_parameters=json.dumps(given))
+    for request in (Request(given, text_input="Hi"), as_text):
+        parsed = parse(request, pb_utils)
+        assert (parsed.priority, parsed.timeout) == (3, 1.5)
+        assert parsed.sampling.values == {}
+    assert parse(Request({"timeout": 0}, text_input="Hi"), pb_utils).timeout is None
+
+
+@pytest.mark.parametrize("value", [-1, 2**60, "soon", True])
+def test_a_timeout_that_is_none_is_refused(value: Any, pb_utils: Any) -> None:
+    with pytest.raises(RequestError, match='parameter "timeout" must be '):
+        parse(Request({"timeout": value}, text_input="Hi"), pb_utils)

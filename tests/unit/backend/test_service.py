@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from triton_vllm.metrics.recorder import Recorder
 from triton_vllm.service import Service
@@ -292,3 +295,44 @@ def test_an_image_that_is_none_is_named(service: Service) -> None:
     pytest.importorskip("PIL")
     service.execute([request])
     assert request.sender.wait()[0].error.text.startswith('input "image" element 0 is not base64')
+
+
+def test_a_conversation_is_written_with_the_models_template(service: Service, engine: FakeEngine) -> None:
+    request = Request(messages='[{"role": "user", "content": "Hi"}]')
+    service.execute([request])
+    assert request.sender.wait()[0].texts == [" a b c"]
+    assert engine.jobs[0].prompt == "<user>Hi"
+
+
+def test_token_ids_go_in_and_come_out(service: Service, engine: FakeEngine) -> None:
+    request = Request(input_token_ids=np.array([5, 6]), return_token_ids=True)
+    service.execute([request])
+    (response,) = request.sender.wait()
+    assert response.outputs["token_ids"].tolist() == [b"[7, 7, 7]"]
+    assert engine.jobs[0].prompt == (5, 6)
+
+
+def test_a_streams_token_ids_are_those_of_its_text(service: Service) -> None:
+    request = Request(text_input="Hi", stream=True, return_token_ids=True)
+    service.execute([request])
+    ids = [json.loads(response.outputs["token_ids"][0]) for response in request.sender.wait()]
+    assert list(itertools.chain(*ids)) == [7, 7, 7]
+
+
+def test_the_priority_reaches_the_engine(service: Service, engine: FakeEngine) -> None:
+    request = Request({"priority": -2}, text_input="Hi")
+    service.execute([request])
+    request.sender.wait()
+    assert engine.jobs[0].priority == -2
+
+
+def test_a_request_ends_when_its_time_is_over(service: Service, engine: FakeEngine) -> None:
+    engine.script = endless
+    late, patient = (
+        Request({"timeout": timeout}, text_input="Hi", stream=True) for timeout in (50_000, 60_000_000)
+    )
+    service.execute([late, patient])
+    error = late.sender.wait()[-1].error
+    assert (error.code, error.text) == ("CANCELLED", "the request's timeout of 0.05 s passed")
+    assert engine.aborted == [engine.jobs[0].request_id]
+    assert not patient.sender.finished.is_set()
