@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from triton_vllm.engines.interface import Embedding
+from triton_vllm.engines.interface import Embedding, EmbedJob, GenerateJob
 from triton_vllm.errors import (
     BackendError,
     EngineUnavailable,
@@ -165,7 +165,35 @@ def make_lora(lora: Any | None) -> Any:
     return LoRARequest(lora.name, lora.number, lora.path)
 
 
-def to_embedding(output: Any) -> Embedding:
+def generate_arguments(job: GenerateJob) -> dict[str, Any]:
+    """Return what a request can ask for beside its prompt and parameters, where `generate` takes it."""
+    return {
+        "lora_request": make_lora(job.lora),
+        "trace_headers": job.trace_headers,
+        "priority": job.priority or None,
+    }
+
+
+async def embed(llm: Any, keywords: frozenset[str], job: EmbedJob) -> Embedding:
+    """Compute a vector with the engine's `encode`, which takes `keywords`. Raises RequestError."""
+    from vllm import PoolingParams
+
+    available = keywords_of(PoolingParams)
+    if job.dimensions is not None and "dimensions" not in available:
+        msg = 'embedding_request: "dimensions" is not available with this vLLM'
+        raise RequestError(msg)
+    try:
+        params = PoolingParams(**only(available, {"task": "embed", "dimensions": job.dimensions}))
+    except Exception as error:
+        raise RequestError(describe(error)) from None
+    arguments = {"lora_request": make_lora(job.lora), "trace_headers": job.trace_headers}
+    final: Any = None
+    async for output in llm.encode(job.prompt, params, job.request_id, **only(keywords, arguments)):
+        final = output
+    return _to_embedding(final)
+
+
+def _to_embedding(output: Any) -> Embedding:
     """Read the vector out of vLLM's final output of an embedding request."""
     data = getattr(output.outputs, "data", None)
     vector = output.outputs.embedding if data is None else data.tolist()
