@@ -40,6 +40,8 @@ class V0Engine:
             from triton_vllm.engines.v0_stats import make_logger
 
             self._llm.add_logger("triton", make_logger(stats))
+            # Costs time at every step, for a registry that nobody reads.
+            self._llm.remove_logger("prometheus")
         self._params = common.Params()
         self.fields: Mapping[str, Field] = self._params.fields
         self._generate_keywords = common.keywords_of(AsyncLLMEngine.generate)

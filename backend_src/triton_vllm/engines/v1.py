@@ -36,7 +36,7 @@ class V1Engine:
             engine_args.disable_log_stats = True
         self._llm = AsyncLLM.from_engine_args(engine_args, **common.only(keywords, arguments))
         if logger is not None and "stat_loggers" not in keywords:
-            v1_stats.replace_loggers(self._llm.stat_loggers, logger, self._llm.vllm_config)
+            v1_stats.replace_loggers(self._llm.stat_loggers, logger)
         self._stats = stats
         self._clocked = stats is not None and logger is None
         common.freeze_environment()
@@ -52,7 +52,7 @@ class V1Engine:
 
     @property
     def max_model_len(self) -> int:
-        return int(self._llm.vllm_config.model_config.max_model_len)
+        return int(self._llm.model_config.max_model_len)
 
     def make_params(self, sampling: Sampling, stream: bool, logprobs: bool) -> Any:
         if self._clocked:

@@ -51,12 +51,12 @@ def drops_default_loggers() -> bool:
     return "enable_default_loggers" in inspect.signature(StatLoggerManager.__init__).parameters
 
 
-def replace_loggers(current: list[Any], logger_class: Any, config: Any) -> None:
+def replace_loggers(current: list[Any], logger_class: Any) -> None:
     """Put our loggers in the place of vLLM's: one, or in a list for each engine."""
     if current and isinstance(current[0], list):
-        current[:] = [[logger_class(config, engine)] for engine in range(len(current))]
+        current[:] = [[logger_class(None, engine)] for engine in range(len(current))]
     else:
-        current[:] = [logger_class(config)]
+        current[:] = [logger_class(None)]
 
 
 def _ignore(*args: Any, **kwargs: Any) -> None:
