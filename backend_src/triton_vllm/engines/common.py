@@ -174,7 +174,7 @@ def generate_arguments(job: GenerateJob) -> dict[str, Any]:
     }
 
 
-async def embed(llm: Any, keywords: frozenset[str], job: EmbedJob) -> Embedding:
+async def embed(llm: Any, keywords: frozenset[str], job: EmbedJob, model_config: Any) -> Embedding:
     """Compute a vector with the engine's `encode`, which takes `keywords`. Raises RequestError."""
     from vllm import PoolingParams
 
@@ -184,6 +184,10 @@ async def embed(llm: Any, keywords: frozenset[str], job: EmbedJob) -> Embedding:
         raise RequestError(msg)
     try:
         params = PoolingParams(**only(available, {"task": "embed", "dimensions": job.dimensions}))
+        if hasattr(params, "verify"):
+            # Sets the model's defaults too. Before 0.20 only vLLM's own servers did it, not its engine.
+            known = {"task": "embed", "model_config": model_config}
+            params.verify(**only(keywords_of(params.verify), known))
     except Exception as error:
         raise RequestError(describe(error)) from None
     arguments = {"lora_request": make_lora(job.lora), "trace_headers": job.trace_headers}

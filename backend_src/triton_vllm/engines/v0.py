@@ -56,9 +56,13 @@ class V0Engine:
         return loop is not None and loop.done()
 
     @property
+    def _model_config(self) -> Any:
+        # None where the engine runs in another process.
+        return getattr(getattr(self._llm, "engine", None), "model_config", None)
+
+    @property
     def max_model_len(self) -> int:
-        config = getattr(getattr(self._llm, "engine", None), "model_config", None)
-        return int(getattr(config, "max_model_len", None) or DEFAULT_MAX_MODEL_LEN)
+        return int(getattr(self._model_config, "max_model_len", None) or DEFAULT_MAX_MODEL_LEN)
 
     def make_params(self, sampling: Sampling, stream: bool, logprobs: bool) -> CumulativeParams:
         return CumulativeParams(self._params.make(sampling, None, logprobs), stream)
@@ -79,7 +83,7 @@ class V0Engine:
         if self._encode_keywords is None:
             msg = "embedding requests are not available with this vLLM"
             raise RequestError(msg)
-        return await common.embed(self._llm, self._encode_keywords, job)
+        return await common.embed(self._llm, self._encode_keywords, job, self._model_config)
 
     async def get_tokenizer(self) -> Any:
         return await common.get_tokenizer(self._llm)

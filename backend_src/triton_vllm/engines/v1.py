@@ -69,7 +69,7 @@ class V1Engine:
         return follow(outputs, job.params, self._stats) if self._clocked else outputs
 
     async def embed(self, job: EmbedJob) -> Embedding:
-        return await common.embed(self._llm, self._encode_keywords, job)
+        return await common.embed(self._llm, self._encode_keywords, job, self._llm.model_config)
 
     async def get_tokenizer(self) -> Any:
         return await common.get_tokenizer(self._llm)

@@ -45,7 +45,7 @@ CLASSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         ),
         (),
     ),
-    "vllm.pooling_params": {"PoolingParams": ()},
+    "vllm.pooling_params": {"PoolingParams": ("verify",)},
     "vllm.sampling_params": {
         "RequestOutputKind": (),
         "SamplingParams": ("__init__",),

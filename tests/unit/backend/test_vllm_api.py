@@ -46,6 +46,7 @@ OPTIONAL: Mapping[str, tuple[str, str]] = {
     "PoolingParams": ("0.4.3", ""),
     "PoolingParams.dimensions": ("0.8.4", ""),
     "PoolingParams.task": ("0.10.1.1", ""),
+    "PoolingParams.verify": ("0.8.4", ""),
     "RequestOutputKind": ("0.6.3.post1", ""),
     "PrometheusStatLogger.record": ("0.8.1", ""),
     "StatLoggerManager.__init__(enable_default_loggers)": ("0.10.2", ""),
@@ -144,6 +145,7 @@ class World:
             handlers.handlers[ignored] = lambda _: None
         handlers.handlers |= {
             "EngineArgs.create_engine_config": lambda _: None,
+            "PoolingParams.verify": lambda _: None,
             "MsgpackEncoder.encode": lambda arguments: [*arguments.values()][1],
             "MsgpackDecoder.decode": lambda arguments: [*arguments.values()][1],
         }
@@ -406,6 +408,9 @@ def test_embedding(make_world: Any, version: str, engine: str) -> None:
     given = world.handlers.last(f"{engine}.encode")
     if world.facts.has("PoolingParams.task"):
         assert given["pooling_params"].task == "embed"
+    if world.facts.has("PoolingParams.verify"):
+        # The engine would take any dimensions, and leave out the model's normalization.
+        assert world.handlers.last("PoolingParams.verify")["model_config"].max_model_len == 77
     if world.facts.has(f"{engine}.encode(trace_headers)"):
         assert given["trace_headers"] == {"traceparent": "t"}
     if world.facts.has("PoolingParams.dimensions"):
