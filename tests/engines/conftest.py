@@ -23,6 +23,11 @@ from benchmarks.models import write_model
 T = TypeVar("T")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # What vLLM warns of, and what its objects say when Python exits, is not ours to fail for.
+    config.addinivalue_line("filterwarnings", "default")
+
+
 class Sink:
     """A `StatsSink` that keeps everything."""
 

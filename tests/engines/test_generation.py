@@ -17,8 +17,6 @@ from benchmarks.models import count_words
 
 from .conftest import Running, Sink
 
-# vLLM's own warnings are not ours to fail for.
-pytestmark = pytest.mark.filterwarnings("default")
 PROMPT = "w00001 w00002 w00003"
 
 
