@@ -109,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--port", type=int, default=28000, help="the first of three, default: %(default)s")
     run.add_argument("--client-processes", type=int, default=1, help="default: %(default)s")
     run.add_argument("--client-realtime", action="store_true", help="at real-time priority; for few cores")
-    run.add_argument("--profile", type=int, default=0, metavar="SECONDS", help="record the stub with py-spy")
+    run.add_argument(
+        "--profile", type=int, default=0, metavar="SECONDS", help="record the backend with py-spy"
+    )
     run.add_argument("--work", type=Path, help="keep logs and the model here")
     run.add_argument("--out", type=Path, default=Path("benchmarks/results"), help="default: %(default)s")
     run.add_argument("--no-plot", action="store_true", help="without matplotlib")

@@ -1,4 +1,4 @@
-"""Where the backend's time goes: py-spy on the stub under load."""
+"""Where the backend's time goes: py-spy on its two Python processes under load."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +20,38 @@ RECORDINGS = {"cpu": (), "gil": ("--gil",)}
 
 
 def record(
-    pid: int, load: Load, endpoint: Endpoint, processes: int, seconds: int, folder: Path
+    pids: Mapping[str, int], load: Load, endpoint: Endpoint, processes: int, seconds: int, folder: Path
 ) -> dict[str, Any]:
-    """Record the process under a load. Returns a summary of each recording."""
+    """Record named processes under a load. Returns a summary of each recording."""
     program = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin")
     if program is None:
         return {"not run": "py-spy is not installed"}
     thread = threading.Thread(target=measure, args=(load, endpoint, processes))
     thread.start()
     results: dict[str, Any] = {}
-    for name, flags in RECORDINGS.items():
-        output = folder / f"profile-{name}.txt"
-        command = [program, "record", "--pid", str(pid), "--duration", str(seconds), "--rate", "200"]
-        command += ["--nonblocking", "--threads", "--format", "raw", "--output", str(output), *flags]
-        try:
-            run = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            results[name] = {"not run": str(error)}
-            continue
-        if output.exists():
-            results[name] = summarise(output.read_text(encoding="utf-8"), 200 * seconds)
-        else:
-            results[name] = {"not run": (run.stderr or run.stdout)[-500:]}
+    for kind, flags in RECORDINGS.items():
+        # All processes at once, so that their shares are of the same time.
+        with ThreadPoolExecutor() as pool:
+            outputs = {name: folder / f"profile-{kind}-{name}.txt" for name in pids}
+            running = {
+                f"{kind}, {name}": pool.submit(_record_one, program, pid, flags, seconds, outputs[name])
+                for name, pid in pids.items()
+            }
+            results.update({name: future.result() for name, future in running.items()})
     thread.join()
     return results
+
+
+def _record_one(program: str, pid: int, flags: Sequence[str], seconds: int, output: Path) -> dict[str, Any]:
+    command = [program, "record", "--pid", str(pid), "--duration", str(seconds), "--rate", "200"]
+    command += ["--nonblocking", "--threads", "--format", "raw", "--output", str(output), *flags]
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"not run": str(error)}
+    if not output.exists():
+        return {"not run": (run.stderr or run.stdout)[-500:]}
+    return summarise(output.read_text(encoding="utf-8"), 200 * seconds)
 
 
 def summarise(raw: str, samples: int) -> dict[str, Any]:

@@ -134,7 +134,8 @@ def _profile(results: dict[str, Any]) -> Iterator[str]:
     names = {"cpu": "on the CPU", "gil": "holding the interpreter's lock"}
     for key, recording in recordings.items():
         if "threads" in recording:
-            yield f"## Backend under streaming load: share of samples {names[key]}"
+            kind, _, process = key.partition(", ")
+            yield f"## Backend's {process or 'stub'} under streaming load: share of samples {names[kind]}"
             yield ""
             for part, top in (("threads", 6), ("functions", 10), ("with callees", 0)):
                 shares = list(recording[part].items())[:top]

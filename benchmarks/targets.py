@@ -16,7 +16,7 @@ from benchmarks.load import Endpoint, Load, dump
 from benchmarks.plan import Plan, flags
 from benchmarks.servers import STOP_WITHIN, Server, StartFailure
 from benchmarks.tally import Tally, merge
-from benchmarks.usage import Usage, find_stub, front_end
+from benchmarks.usage import Usage, find_backend, front_end
 
 MODEL = "bench"
 
@@ -161,9 +161,9 @@ class TritonTarget(ServerTarget):
         return observed
 
     def _profile(self) -> dict[str, Any]:
-        stub = find_stub(self.pid)
-        if stub is None:
-            return {"not run": "the stub was not found"}
+        pids = find_backend(self.pid)
+        if not pids:
+            return {"not run": "the backend's processes were not found"}
         seconds = self.plan.profile_seconds
         load = Load(
             concurrency=max(self.plan.concurrency),
@@ -174,7 +174,7 @@ class TritonTarget(ServerTarget):
             counting=self.plan.counting,
         )
         processes = self.plan.client_processes
-        return profile.record(stub, load, self.endpoint, processes, seconds, self.plan.out)
+        return profile.record(pids, load, self.endpoint, processes, seconds, self.plan.out)
 
 
 KINDS: dict[str, type[Target]] = {"engine": EngineTarget, "openai": OpenAiTarget, "triton": TritonTarget}

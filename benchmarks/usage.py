@@ -9,6 +9,7 @@ import psutil
 # What vLLM calls the processes that compute; without setproctitle they are spawned Pythons.
 _ENGINE_TITLES = ("VLLM::EngineCore", "VLLM::Worker", "multiprocessing.spawn")
 STUB = "triton_python_backend_stub"
+WORKER = "backends/vllm/worker.py"
 
 
 @dataclass(frozen=True)
@@ -38,15 +39,17 @@ def front_end(root: int) -> Usage:
     return Usage(seconds)
 
 
-def find_stub(root: int) -> int | None:
-    """Return the process id of the Python stub that runs a model."""
-    for process in psutil.Process(root).children(recursive=True):
+def find_backend(root: int) -> dict[str, int]:
+    """Return the process ids of a Triton model's Python stub and of its engine's front end."""
+    found: dict[str, int] = {}
+    for process in _front_end_processes(psutil.Process(root)):
         try:
-            if STUB in " ".join(process.cmdline()):
-                return int(process.pid)
+            name = _name(process)
         except psutil.Error:
             continue
-    return None
+        if name in ("stub", "worker"):
+            found[name] = int(process.pid)
+    return found
 
 
 def _front_end_processes(process: psutil.Process) -> list[psutil.Process]:
@@ -69,6 +72,8 @@ def _name(process: psutil.Process) -> str:
     title = " ".join(process.cmdline())
     if STUB in title:
         return "stub"
+    if WORKER in title:
+        return "worker"
     if "tritonserver" in title:
         return "tritonserver"
     if "api_server" in title or "APIServer" in title:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from triton_vllm.engines.interface import Output
+from triton_vllm.messages import Part
 
 UNFINISHED = "None"
 
@@ -54,7 +55,7 @@ class Sequences:
         part = Part(
             texts=["".join(pieces) for pieces in self._texts],
             num_tokens=self._num_tokens,
-            logprobs=self._logprobs,
+            logprobs=[logprobs_json(logprobs) for logprobs in self._logprobs],
             cumulative=list(self._cumulative),
             reasons=list(self._reasons),
             num_input_tokens=self._num_input_tokens,
@@ -64,39 +65,6 @@ class Sequences:
         self._num_tokens = [0] * self._count
         self._logprobs = [None] * self._count
         return part
-
-
-class Part:
-    """The content of one response, a list entry per sequence."""
-
-    __slots__ = (
-        "cumulative",
-        "final",
-        "logprobs",
-        "num_input_tokens",
-        "num_tokens",
-        "reasons",
-        "texts",
-    )
-
-    def __init__(
-        self,
-        *,
-        texts: list[str],
-        num_tokens: list[int],
-        logprobs: list[list[Any] | None],
-        cumulative: list[float | None],
-        reasons: list[str],
-        num_input_tokens: int,
-        final: bool,
-    ) -> None:
-        self.texts = texts
-        self.num_tokens = num_tokens
-        self.logprobs = logprobs
-        self.cumulative = cumulative
-        self.reasons = reasons
-        self.num_input_tokens = num_input_tokens
-        self.final = final
 
 
 def logprobs_json(logprobs: Sequence[Mapping[int, Any]] | None) -> str:

@@ -1,33 +1,32 @@
-"""The processes that the engine started."""
+"""The processes of a worker, a group that it leads, and the CPUs that they have."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
+from pathlib import Path
+
+CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
-def find_descendants(pid: int) -> list[int]:
-    """Return the processes below `pid`, parents before their children; none without /proc."""
-    children: dict[int, list[int]] = {}
+def count_cpus() -> float:
+    """Return how many CPUs this process may use, with a container's limit as a fraction of one."""
+    count = float(len(os.sched_getaffinity(0)))
+    try:
+        quota, period = CPU_LIMIT.read_text(encoding="ascii").split()
+        return min(count, int(quota) / int(period))
+    except (OSError, ValueError):
+        return count  # "max", or no such file: no limit
+
+
+def find_group(leader: int) -> list[int]:
+    """Return the processes of a group, whoever their parents are by now; none without /proc."""
     try:
         entries = os.listdir("/proc")
     except OSError:
         return []
-    for entry in entries:
-        if entry.isdigit():
-            parent = parent_of(int(entry))
-            if parent is not None:
-                children.setdefault(parent, []).append(int(entry))
-    found: list[int] = []
-    waiting = [pid]
-    while waiting:
-        below = children.get(waiting.pop(0), [])
-        # These end by themselves: Python's resource tracker, which removes what killed processes
-        # left behind, and our guard.
-        found += [child for child in below if not _is_helper(child)]
-        waiting += below
-    return found
+    return [int(entry) for entry in entries if entry.isdigit() and _belongs(int(entry), leader)]
 
 
 def kill(pids: list[int]) -> None:
@@ -49,30 +48,6 @@ def wait_gone(pids: list[int], timeout: float) -> list[int]:
     return left
 
 
-def _stat(pid: int) -> list[str]:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            # The name in parentheses may hold blanks and parentheses itself.
-            return file.read().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def _is_helper(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            command = file.read()
-    except OSError:
-        return False
-    return b"resource_tracker" in command or b"guard.py" in command
-
-
-def identity(pid: int) -> str:
-    """Return what tells a process from a later one with the same number; empty when it is gone."""
-    fields = _stat(pid)
-    return fields[19] if len(fields) > 19 else ""
-
-
 def parent_of(pid: int) -> int | None:
     """Return the parent of a process, or None when there is no such process."""
     fields = _stat(pid)
@@ -83,3 +58,26 @@ def is_running(pid: int) -> bool:
     """Return whether a process exists and is no zombie."""
     fields = _stat(pid)
     return bool(fields) and fields[0] not in ("Z", "X")
+
+
+def _belongs(pid: int, leader: int) -> bool:
+    fields = _stat(pid)
+    return len(fields) > 2 and int(fields[2]) == leader and not _is_resource_tracker(pid)
+
+
+def _stat(pid: int) -> list[str]:
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            # The name in parentheses may hold blanks and parentheses itself.
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _is_resource_tracker(pid: int) -> bool:
+    # It ends by itself, after it removed the shared memory that killed processes left behind.
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"resource_tracker" in file.read()
+    except OSError:
+        return False

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from triton_vllm.errors import BackendError
-from triton_vllm.merging import Part, logprobs_json
+from triton_vllm.messages import Failure, Part
 from triton_vllm.requests import Wanted
 
 NO_TEXT = "N/A"
@@ -32,8 +31,7 @@ class Responses:
             values = [float("nan") if value is None else value for value in part.cumulative]
             tensors.append(self._tensor("cumulative_logprob", np.array(values, dtype=np.float32)))
         if wanted.logprobs:
-            texts = [logprobs_json(logprobs) for logprobs in part.logprobs]
-            tensors.append(self._tensor("logprobs", _strings(texts)))
+            tensors.append(self._tensor("logprobs", _strings(part.logprobs)))
         if wanted.num_input_tokens:
             count = np.array([part.num_input_tokens], dtype=np.uint32)
             tensors.append(self._tensor("num_input_tokens", count))
@@ -42,17 +40,12 @@ class Responses:
             tensors.append(self._tensor("num_output_tokens", counts))
         return self._response(output_tensors=tensors)
 
-    def from_text(self, text: str) -> Any:
-        """Build a response that has a text and nothing else."""
-        return self._response(output_tensors=[self._tensor("text_output", _strings([text]))])
-
-    def from_error(self, error: BackendError) -> Any:
+    def from_failure(self, failure: Failure) -> Any:
         """Build an error response; its text output is "N/A"."""
-        code = getattr(self._error, error.code, None)
-        message = str(error)
-        triton_error = self._error(message) if code is None else self._error(message, code)
+        code = getattr(self._error, failure.code, None)
+        error = self._error(failure.text) if code is None else self._error(failure.text, code)
         tensor = self._tensor("text_output", _strings([NO_TEXT]))
-        return self._response(output_tensors=[tensor], error=triton_error)
+        return self._response(output_tensors=[tensor], error=error)
 
 
 def _strings(texts: Sequence[str]) -> Any:

@@ -45,9 +45,6 @@ class Sink:
     def observe(self, name: str, values: Any) -> None:
         self.observed[name].extend(values)
 
-    def changed(self) -> None:
-        pass
-
     def clear(self) -> None:
         self.counted.clear()
         self.observed.clear()

@@ -73,7 +73,7 @@ class Embedding:
 
 
 class StatsSink(Protocol):
-    """Where an engine's adapter notes numbers. The names are those of `metrics.METRICS`."""
+    """Where an engine's adapter notes numbers. The names are those of `metrics.catalog`."""
 
     def count(self, name: str, amount: float = 1, reason: str = "") -> None: ...
 
@@ -81,14 +81,14 @@ class StatsSink(Protocol):
 
     def observe(self, name: str, values: Any) -> None: ...
 
-    def changed(self) -> None: ...
-
 
 class Engine(Protocol):
     """A running engine. Coroutines run on the loop that started it."""
 
     description: str
     fields: Mapping[str, Field]
+    # Whether outputs that nobody took yet are merged by the engine's front end.
+    merges: bool
 
     @property
     def failed(self) -> bool:

@@ -39,7 +39,6 @@ class RequestClock:
                 stats.observe("e2e_request_latency_seconds", (now - self._arrival,))
                 stats.observe("request_prompt_tokens", (num_prompt_tokens,))
                 stats.observe("request_generation_tokens", (self._num_tokens.get(index, 0),))
-        stats.changed()
 
     def _note_tokens(self, index: int, count: int, now: float) -> None:
         self._stats.count("generation_tokens_total", count)

@@ -30,6 +30,7 @@ class V0Engine:
     """
 
     description = "V0"
+    merges = False
 
     def __init__(self, engine_args: Any, stats: StatsSink | None) -> None:
         from vllm.engine.async_llm_engine import AsyncLLMEngine

@@ -39,4 +39,3 @@ def note(stats: StatsSink, values: Any) -> None:
     stats.count("num_preemptions_total", values.num_preemption_iter)
     for name, field in TIMES.items():
         stats.observe(name, getattr(values, field, ()))
-    stats.changed()

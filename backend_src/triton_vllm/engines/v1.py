@@ -45,6 +45,7 @@ class V1Engine:
         self._generate_keywords = common.keywords_of(AsyncLLM.generate)
         self._encode_keywords = common.keywords_of(AsyncLLM.encode)
         self.description = "V1"
+        self.merges = _has_collector()
 
     @property
     def failed(self) -> bool:
@@ -82,6 +83,14 @@ class V1Engine:
 
     def shutdown(self) -> None:
         self._llm.shutdown()
+
+
+def _has_collector() -> bool:
+    try:
+        from vllm.v1.engine import output_processor
+    except ImportError:
+        return False
+    return hasattr(output_processor, "RequestOutputCollector")
 
 
 def _make_check() -> Callable[[Any], None] | None:

@@ -76,7 +76,6 @@ class Steps:
             self._note_scheduler(engine, scheduler)
         if iteration is not None:
             _note_iteration(self._stats, iteration)
-        self._stats.changed()
 
     def _note_scheduler(self, engine: int, scheduler: Any) -> None:
         stats = self._stats

@@ -54,6 +54,7 @@ CLASSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     },
     "vllm.usage.usage_lib": {"UsageContext": ()},
     "vllm.v1.engine.async_llm": {"AsyncLLM": ("*",)},
+    "vllm.v1.engine.output_processor": {"RequestOutputCollector": ()},
     "vllm.v1.metrics.loggers": {
         "StatLoggerBase": ("*",),
         "AggregateStatLoggerBase": ("*",),

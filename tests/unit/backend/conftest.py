@@ -11,11 +11,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "backend_src"))
 
-from triton_vllm.loopthread import LoopThread
-from triton_vllm.metrics import Recorder
+from triton_vllm.metrics.recorder import Recorder
+from triton_vllm.metrics.reporter import Reporter
 from triton_vllm.service import Service
 
-from .fakes import FakeEngine, make_pb_utils
+from .fakes import FakeEngine, FakeWorker, make_pb_utils
 
 sys.modules.setdefault("triton_python_backend_utils", make_pb_utils())
 
@@ -36,26 +36,38 @@ def recorder() -> Recorder:
 
 
 @pytest.fixture
+def reporter(pb_utils: Any) -> Reporter:
+    return Reporter(pb_utils, {"model": "m", "version": "1"}, max_model_len=100)
+
+
+@pytest.fixture
 def failures() -> list[str]:
     """What a service says when its engine fails."""
     return []
 
 
 @pytest.fixture
-def service(pb_utils: Any, engine: FakeEngine, recorder: Recorder, failures: list[str]) -> Iterator[Service]:
-    """A running service on the fake engine."""
-    loop = LoopThread("test-loop")
-    loop.start()
+def worker(engine: FakeEngine, recorder: Recorder) -> Iterator[FakeWorker]:
+    """A worker on the fake engine, in a thread of this process."""
+    worker = FakeWorker(engine, recorder)
+    yield worker
+    worker.stop()
+
+
+@pytest.fixture
+def service(pb_utils: Any, worker: FakeWorker, reporter: Reporter, failures: list[str]) -> Iterator[Service]:
+    """A running service on that worker."""
     service = Service(
         pb_utils=pb_utils,
-        engine=engine,
-        loop=loop,
-        loras=None,
-        stats=recorder,
+        link=worker.link,
+        fields=worker.engine.fields,
+        reporter=reporter,
         health_check=False,
         on_engine_failure=lambda: failures.append("failed"),
+        num_lanes=worker.num_lanes,
     )
+    reporter.start()
     service.start()
     yield service
     service.stop()
-    loop.stop(timeout=2.0)
+    reporter.stop()

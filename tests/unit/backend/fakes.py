@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -12,9 +13,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from triton_vllm import messages
 from triton_vllm.engines.interface import Embedding, EmbedJob, GenerateJob, Output
 from triton_vllm.fields import Field
+from triton_vllm.link import AsyncLink, Link, make_pair
+from triton_vllm.metrics.recorder import Recorder
 from triton_vllm.sampling import Sampling
+from triton_vllm.worker.main import serve
 
 FINAL = 1
 
@@ -234,6 +239,7 @@ class FakeEngine:
         }
     )
     script: Script | None = None
+    merges: bool = False
     failed: bool = False
     max_model_len: int = 100
     description: str = "fake"
@@ -273,3 +279,33 @@ class FakeEngine:
 
     def shutdown(self) -> None:
         self.stopped = True
+
+
+class FakeWorker:
+    """What `triton_vllm.worker` does, on a fake engine and in a thread."""
+
+    num_lanes = 2
+
+    def __init__(self, engine: FakeEngine, recorder: Recorder | None) -> None:
+        ours, self._theirs = make_pair()
+        self.engine = engine
+        self.link = Link(ours)
+        self.loop = asyncio.new_event_loop()
+        self._recorder = recorder
+        self._thread = threading.Thread(target=self.loop.run_until_complete, args=(self._run(),))
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.link.close()
+        self._thread.join()
+        self.loop.close()
+
+    def die(self) -> None:
+        """End as a killed process does."""
+        self._theirs.shutdown(socket.SHUT_RDWR)
+
+    async def _run(self) -> None:
+        start = messages.Start({}, None, False, True, self.num_lanes)
+        link = await AsyncLink.open(self._theirs)
+        await serve(link, self.engine, start, self._recorder, None)
+        await link.close()

@@ -7,7 +7,11 @@ from typing import Any
 import pytest
 from triton_vllm.engines import v1_stats
 from triton_vllm.engines.request_clock import RequestClock
-from triton_vllm.metrics import METRICS, Backlog, Recorder, Reporter, build_token_buckets
+from triton_vllm.messages import Notes
+from triton_vllm.metrics.backlog import Backlog
+from triton_vllm.metrics.catalog import METRICS, build_token_buckets
+from triton_vllm.metrics.recorder import Recorder
+from triton_vllm.metrics.reporter import Reporter
 
 from .fakes import FakeCompletion, FakeOutput
 
@@ -22,11 +26,6 @@ MISSION = {
     "vllm:request_params_best_of": "HISTOGRAM",
     "vllm:request_params_n": "HISTOGRAM",
 }
-
-
-@pytest.fixture
-def reporter(pb_utils: Any, recorder: Recorder) -> Reporter:
-    return Reporter(pb_utils, recorder, {"model": "m", "version": "1"}, max_model_len=100)
 
 
 def test_names_kinds_and_labels(reporter: Reporter, pb_utils: Any) -> None:
@@ -97,6 +96,7 @@ def test_one_step_of_the_v1_engine(reporter: Reporter, recorder: Recorder, pb_ut
     steps = v1_stats.Steps(recorder)
     steps.note(0, scheduler, iteration)
     steps.note(0, scheduler, iteration)
+    reporter.put(recorder.take())
     assert not reporter.report(budget=1.0)
 
     def only(name: str) -> Any:
@@ -134,6 +134,7 @@ def test_engines_beside_one_another_are_added_up(
             kv_cache_usage=running / 10,
         )
         steps.note(engine, scheduler, None)
+    reporter.put(recorder.take())
     assert not reporter.report(budget=1.0)
     registered = pb_utils.MetricFamily.registered
     assert registered["vllm:num_requests_running"].metrics[-1].value == 5
@@ -141,11 +142,8 @@ def test_engines_beside_one_another_are_added_up(
     assert registered["vllm:kv_cache_usage_perc"].metrics[-1].value == pytest.approx(0.25)
 
 
-def test_what_does_not_fit_the_budget_is_reported_later(
-    reporter: Reporter, recorder: Recorder, pb_utils: Any
-) -> None:
-    recorder.observe("time_per_output_token_seconds", [0.01] * 100)
-    recorder.count("prompt_tokens_total", 5)
+def test_what_does_not_fit_the_budget_is_reported_later(reporter: Reporter, pb_utils: Any) -> None:
+    reporter.put(Notes({("prompt_tokens_total", ""): 5}, {}, {"time_per_output_token_seconds": [0.01] * 100}))
     assert reporter.report(budget=0)
     assert pb_utils.MetricFamily.registered["vllm:prompt_tokens_total"].metrics[0].value == 5
     while reporter.report(budget=1.0):
@@ -155,13 +153,10 @@ def test_what_does_not_fit_the_budget_is_reported_later(
     )
 
 
-def test_the_thread_reports_on_its_own_and_ends(
-    reporter: Reporter, recorder: Recorder, pb_utils: Any
-) -> None:
+def test_the_thread_reports_on_its_own_and_ends(reporter: Reporter, pb_utils: Any) -> None:
     metric = pb_utils.MetricFamily.registered["vllm:prompt_tokens_total"].metrics[0]
     reporter.start()
-    recorder.count("prompt_tokens_total", 5)
-    recorder.changed()
+    reporter.put(Notes({("prompt_tokens_total", ""): 5}, {}, {}))
     deadline = time.monotonic() + 5
     while metric.value != 5:
         assert time.monotonic() < deadline
@@ -170,11 +165,15 @@ def test_the_thread_reports_on_its_own_and_ends(
     assert not reporter._thread.is_alive()
 
 
-def test_a_closed_recorder_keeps_nothing() -> None:
-    recorder = Recorder()
-    recorder.close()
-    recorder.count("prompt_tokens_total", 5)
-    recorder.observe("request_params_n", [1])
+def test_notes_add_up_and_are_taken_once(recorder: Recorder) -> None:
+    recorder.put(
+        Notes({("prompt_tokens_total", ""): 5}, {"num_requests_running": 3}, {"request_params_n": [1]})
+    )
+    recorder.put(
+        Notes({("prompt_tokens_total", ""): 2}, {"num_requests_running": 1}, {"request_params_n": [2]})
+    )
+    notes = Notes({("prompt_tokens_total", ""): 7}, {"num_requests_running": 1}, {"request_params_n": [1, 2]})
+    assert recorder.take() == notes
     assert recorder.take() == ({}, {}, {})
 
 

@@ -3,85 +3,95 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from triton_vllm import guard, processes
+from triton_vllm import processes
 
-PARENT = """
+BACKEND = Path(processes.__file__).parents[1]
+# A leader of a group with a child; "orphan" makes it watch over the stub and server it is told.
+LEADER = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
 print(child.pid, flush=True)
+if len(sys.argv) > 1:
+    from triton_vllm.worker import orphans
+    orphans.watch(int(sys.argv[1]), int(sys.argv[2]), 0.02)
 time.sleep(60)
 """
 
 
+class Family:
+    """A process that leads a group, and its child."""
+
+    def __init__(self, *arguments: int) -> None:
+        self.leader = subprocess.Popen(
+            [sys.executable, "-c", LEADER, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            cwd=BACKEND,
+        )
+        assert self.leader.stdout is not None
+        self.child = int(self.leader.stdout.readline())
+
+    @property
+    def pids(self) -> list[int]:
+        return [self.leader.pid, self.child]
+
+    def end(self) -> None:
+        processes.kill(self.pids)
+        self.leader.communicate()
+
+
 @pytest.fixture
-def family() -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A process and the number of its child."""
-    with subprocess.Popen([sys.executable, "-S", "-c", PARENT], stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        yield parent, child
-        processes.kill([parent.pid, child])
+def family() -> Iterator[Family]:
+    family = Family()
+    yield family
+    family.end()
 
 
-def test_descendants_are_found_and_killed(family: tuple[subprocess.Popen[str], int]) -> None:
-    parent, child = family
-    assert processes.find_descendants(parent.pid) == [child]
-    assert parent.pid in processes.find_descendants(os.getpid())
-    assert child in processes.find_descendants(os.getpid())
-    assert processes.parent_of(parent.pid) == os.getpid()
-    processes.kill([parent.pid, child])
-    assert processes.wait_gone([parent.pid, child], timeout=5) == []
+@pytest.fixture
+def stub() -> Iterator[subprocess.Popen[bytes]]:
+    """Something that stands for Triton's stub; its server is this process."""
+    stub = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+    yield stub
+    stub.kill()
+    stub.wait()
 
 
-def test_processes_that_stay_are_named(family: tuple[subprocess.Popen[str], int]) -> None:
-    parent, child = family
-    assert processes.wait_gone([parent.pid, child], timeout=0.05) == [parent.pid, child]
+def test_a_group_is_found_and_killed_even_without_its_leader(family: Family) -> None:
+    assert sorted(processes.find_group(family.leader.pid)) == sorted(family.pids)
+    family.leader.kill()
+    family.leader.wait()
+    assert processes.find_group(family.leader.pid) == [family.child]
+    processes.kill([family.child])
+    assert processes.wait_gone([family.child], timeout=5) == []
 
 
-def test_nothing_is_known_of_a_process_that_is_gone(family: tuple[subprocess.Popen[str], int]) -> None:
-    parent, _ = family
-    parent.kill()
-    parent.wait()
-    assert processes.parent_of(parent.pid) is None
-    assert processes.identity(parent.pid) == ""
-    assert not processes.is_running(parent.pid)
+def test_processes_that_stay_are_named(family: Family) -> None:
+    assert processes.wait_gone(family.pids, timeout=0.05) == family.pids
 
 
-def run_guard(server: int, stub: int) -> threading.Thread:
-    thread = threading.Thread(target=guard.watch, args=(server, stub, 0.02), daemon=True)
-    thread.start()
-    return thread
+def test_nothing_is_known_of_a_process_that_is_gone(stub: subprocess.Popen[bytes]) -> None:
+    assert processes.parent_of(stub.pid) == os.getpid()
+    stub.kill()
+    stub.wait()
+    assert processes.parent_of(stub.pid) is None
+    assert not processes.is_running(stub.pid)
 
 
-def test_the_guard_ends_what_a_killed_stub_leaves(family: tuple[subprocess.Popen[str], int]) -> None:
-    stub, engine = family
-    thread = run_guard(os.getpid(), stub.pid)
-    time.sleep(0.1)
-    assert thread.is_alive()
-    assert processes.is_running(engine)
+def test_a_worker_whose_stub_was_killed_ends_with_its_group(stub: subprocess.Popen[bytes]) -> None:
+    family = Family(os.getpid(), stub.pid)
+    assert processes.wait_gone(family.pids, timeout=0.3) == family.pids
     # It stays a zombie until the server, which is this process, asks for it.
     os.kill(stub.pid, 9)
-    assert processes.wait_gone([engine], timeout=5) == []
-    thread.join(5)
-    assert not thread.is_alive()
+    assert processes.wait_gone(family.pids, timeout=5) == []
+    family.end()
 
 
-def test_the_guard_ends_a_stub_that_lost_its_server(family: tuple[subprocess.Popen[str], int]) -> None:
-    stub, engine = family
-    thread = run_guard(1, stub.pid)
-    assert processes.wait_gone([stub.pid, engine], timeout=5) == []
-    thread.join(5)
-
-
-def test_the_guard_runs_as_a_script_and_leaves_with_the_stub() -> None:
-    process = guard.start_guard()
-    assert process is not None
-    time.sleep(0.3)
-    assert process.poll() is None
-    process.kill()
-    process.wait()
+def test_a_worker_ends_a_stub_that_lost_its_server(stub: subprocess.Popen[bytes]) -> None:
+    family = Family(1, stub.pid)
+    assert processes.wait_gone([stub.pid, *family.pids], timeout=5) == []
+    family.end()

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from triton_vllm.metrics import Recorder
+from triton_vllm.metrics.recorder import Recorder
 from triton_vllm.service import Service
 
-from .fakes import EngineDeadError, FakeCompletion, FakeEngine, FakeOutput, Request, delta
+from .fakes import EngineDeadError, FakeCompletion, FakeEngine, FakeOutput, FakeWorker, Request, delta
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -103,8 +103,14 @@ def test_tokens_of_a_slow_engine_come_one_by_one(service: Service, engine: FakeE
     assert [response.texts[0] for response in request.sender.wait()] == [f" {i}" for i in range(5)]
 
 
+def counted(pb_utils: Any, name: str) -> float:
+    """The value that was handed to Triton."""
+    value: float = pb_utils.MetricFamily.registered[f"vllm:{name}"].metrics[0].value
+    return value
+
+
 def test_a_bad_request_is_answered_alone_and_the_others_run(
-    service: Service, engine: FakeEngine, recorder: Recorder
+    service: Service, engine: FakeEngine, pb_utils: Any
 ) -> None:
     bad, good = Request({"max_token": 1}, text_input="Hi"), Request(text_input="Hi")
     service.execute([bad, good])
@@ -114,7 +120,7 @@ def test_a_bad_request_is_answered_alone_and_the_others_run(
     assert response.texts == ["N/A"]
     assert good.sender.wait()[0].error is None
     assert len(engine.jobs) == 1
-    assert recorder.take()[0]["request_errors_total", ""] == 1
+    wait_for(lambda: counted(pb_utils, "request_errors_total") == 1)
 
 
 @pytest.mark.parametrize(
@@ -148,22 +154,79 @@ def test_a_cancelled_request_is_aborted_and_answered(
     service: Service, engine: FakeEngine, pb_utils: Any, recorder: Recorder
 ) -> None:
     engine.script = endless
+    recorder.level("num_requests_running", 1)
     request = Request(text_input="Hi", stream=True)
+    service.execute([request])
+    wait_for(lambda: len(request.sender.responses) > 2)
+    wait_for(lambda: counted(pb_utils, "num_requests_running") == 1)
+    request.sender.cancelled = True
+    assert request.sender.wait()[-1].error.code == "CANCELLED"
+    assert engine.aborted == [engine.jobs[0].request_id]
+    wait_for(
+        lambda: (
+            pb_utils.Logger.lines
+            == ["[vllm] Cancelling the request", "[vllm] Successfully cancelled the request"]
+        )
+    )
+    wait_for(lambda: counted(pb_utils, "request_cancellations_total") == 1)
+    wait_for(lambda: counted(pb_utils, "num_requests_running") == 0)
+
+
+def test_what_a_lagging_sender_leaves_is_merged_by_the_engine(service: Service, engine: FakeEngine) -> None:
+    ahead = 0
+
+    async def fast(job: Any) -> AsyncIterator[FakeOutput]:
+        nonlocal ahead
+        for number in range(200):
+            ahead = number
+            yield delta(f" {number}", "length" if number == 199 else None)
+            await asyncio.sleep(0)
+
+    engine.script, engine.merges = fast, True
+    request = Request(text_input="Hi", stream=True, delay=0.005)
+    service.execute([request])
+    wait_for(lambda: len(request.sender.responses) == 10)
+    # An engine that merges is not asked for more than one output per response.
+    assert ahead <= 3 * len(request.sender.responses)
+    assert "".join(response.texts[0] for response in request.sender.wait()) == "".join(
+        f" {number}" for number in range(200)
+    )
+
+
+def test_a_request_cancelled_while_its_sender_lags_is_answered(service: Service, engine: FakeEngine) -> None:
+    engine.script, engine.merges = endless, True
+    request = Request(text_input="Hi", stream=True, delay=0.05)
     service.execute([request])
     wait_for(lambda: len(request.sender.responses) > 2)
     request.sender.cancelled = True
     assert request.sender.wait()[-1].error.code == "CANCELLED"
     assert engine.aborted == [engine.jobs[0].request_id]
-    assert pb_utils.Logger.lines == [
-        "[vllm] Cancelling the request",
-        "[vllm] Successfully cancelled the request",
-    ]
-    counts, levels, _ = recorder.take()
-    assert counts["request_cancellations_total", ""] == 1
-    assert levels["num_requests_running"] == 0
 
 
-def test_draining_lets_requests_end_and_refuses_new_ones(service: Service, engine: FakeEngine) -> None:
+def test_when_the_worker_dies_every_request_is_answered(
+    service: Service, engine: FakeEngine, worker: FakeWorker, failures: list[str]
+) -> None:
+    engine.script = endless
+    requests = [Request(text_input="Hi", stream=number % 2 == 0) for number in range(10)]
+    service.execute(requests)
+    wait_for(lambda: len(engine.jobs) == 10)
+    worker.die()
+    for request in requests:
+        error = request.sender.wait()[-1].error
+        assert (error.code, error.text) == (
+            "UNAVAILABLE",
+            "Model is unavailable due to unhealthy vLLM engine: its process is gone",
+        )
+    late = Request(text_input="Hi")
+    service.execute([late])
+    assert late.sender.wait()[0].error.code == "UNAVAILABLE"
+    assert failures == ["failed"]
+    assert service.drain(timeout=5)
+
+
+def test_draining_lets_requests_end_and_refuses_new_ones(
+    service: Service, engine: FakeEngine, worker: FakeWorker
+) -> None:
     release = asyncio.Event()
 
     async def held(job: Any) -> AsyncIterator[FakeOutput]:
@@ -177,7 +240,7 @@ def test_draining_lets_requests_end_and_refuses_new_ones(service: Service, engin
     assert not service.drain(timeout=0.05)
     service.execute([late])
     assert late.sender.wait()[0].error.code == "UNAVAILABLE"
-    service._loop.call(release.set)
+    worker.loop.call_soon_threadsafe(release.set)
     assert service.drain(timeout=5)
     assert accepted.sender.wait()[0].texts == ["Hi a"]
 

@@ -121,9 +121,6 @@ class Sink:
         if values:
             self.observed[name].extend(values)
 
-    def changed(self) -> None:
-        pass
-
 
 class World:
     """One version of vLLM, importable, with an engine that says `ab` to everything."""
@@ -260,6 +257,7 @@ def test_generation(make_world: Any, version: str, engine: str, stream: bool) ->
     async def run() -> list[Any]:
         adapter = world.start(engine, None)
         assert adapter.description == ("V1" if engine == "AsyncLLM" else "V0")
+        assert adapter.merges == (engine == "AsyncLLM" and world.facts.has("RequestOutputCollector"))
         assert (adapter.failed, adapter.max_model_len) == (False, 77)
         assert await adapter.get_tokenizer() == "tokenizer"
         await adapter.check_health()

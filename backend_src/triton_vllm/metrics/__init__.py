@@ -1,0 +1,1 @@
+"""The metrics of a model: which there are, and how their values reach Triton."""
