@@ -19,12 +19,17 @@ class CumulativeParams:
     params: Any
     stream: bool
 
+    @property
+    def n(self) -> int:
+        """How many sequences there will be, as vLLM's own parameters tell it."""
+        return int(self.params.n)
+
 
 async def follow(
     outputs: AsyncIterator[Output], params: CumulativeParams, stats: StatsSink | None
 ) -> AsyncIterator[Output]:
     """Turn a request's outputs into what the client asked for, and note its numbers into `stats`."""
-    clock = RequestClock(stats, params.params.n, time.time) if stats else None
+    clock = RequestClock(stats, params.n, time.time) if stats else None
     deltas = Deltas()
     last: Output | None = None
     async for output in outputs:

@@ -261,8 +261,9 @@ def test_generation(make_world: Any, version: str, engine: str, stream: bool) ->
         assert (adapter.failed, adapter.max_model_len) == (False, 77)
         assert await adapter.get_tokenizer() == "tokenizer"
         await adapter.check_health()
-        sampling = Sampling({"temperature": 0.5, "max_tokens": 2, "stop": ["x"]})
+        sampling = Sampling({"n": 1, "temperature": 0.5, "max_tokens": 2, "stop": ["x"]})
         params = adapter.make_params(sampling, stream, logprobs=True)
+        assert params.n == 1
         job = GenerateJob("id", "prompt", params, lora, {"traceparent": "t"}, 7)
         outputs = await collect(adapter.generate(job))
         await adapter.abort("id")
