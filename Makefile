@@ -7,7 +7,7 @@ TRITON  ?= /opt/tritonserver
 VENV    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help image test test-unit lint render lock check soak bench clean
+.PHONY: help image test test-unit lint render lock check soak api-facts bench clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ lock: venv ## resolve all requirement locks anew
 
 soak: venv ## crowds, malformed requests and killed processes against the built image, under 10 minutes
 	$(VENV)/python -m pytest tests/soak -v
+
+api-facts: venv ## read anew which signatures each vLLM has: make api-facts VERSIONS=0.33.0
+	$(VENV)/python -m tests.unit.backend.api_facts $(VERSIONS)
 
 bench: ## front-end cost on this machine; needs a Python with vLLM: make bench BENCH_PYTHON=... TRITON=...
 	$(BENCH_PYTHON) -m benchmarks run --model tiny-opt --triton $(TRITON) --backend backend_src \

@@ -26,7 +26,7 @@ DRAIN_TIMEOUT, FAILED_DRAIN_TIMEOUT = 3600.0, 5.0
 # How long a thread may keep the interpreter's lock when another one wants it, in seconds.
 SWITCH_INTERVAL = 0.0005
 # Sending a response is mostly waiting for the server, so several can be on their way at once.
-MAX_LANES = 4
+MAX_LANES = 2
 
 
 class Backend:

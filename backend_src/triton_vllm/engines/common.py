@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from triton_vllm.engines.interface import Embedding
+from triton_vllm.engines.interface import Embedding, EmbedJob, GenerateJob
 from triton_vllm.errors import (
     BackendError,
     EngineUnavailable,
@@ -135,12 +135,15 @@ class Params:
         raise RequestError(msg)
 
 
-def make_prompt(text: str, images: Sequence[Any]) -> Any:
-    """Build a prompt for `generate`: the text itself, or the text with its images."""
-    if not images:
-        return text
-    many: list[Any] = list(images)
-    return {"prompt": text, "multi_modal_data": {"image": many if len(many) > 1 else many[0]}}
+def make_prompt(prompt: str | Sequence[int], images: Sequence[Any]) -> Any:
+    """Build a prompt for `generate`: the text itself, or a text or token ids with what goes with them."""
+    if isinstance(prompt, str) and not images:
+        return prompt
+    made: dict[str, Any] = {"prompt": prompt} if isinstance(prompt, str) else {"prompt_token_ids": [*prompt]}
+    if images:
+        many: list[Any] = list(images)
+        made["multi_modal_data"] = {"image": many if len(many) > 1 else many[0]}
+    return made
 
 
 def freeze_environment() -> None:
@@ -175,7 +178,39 @@ def make_lora(lora: Any | None) -> Any:
     return LoRARequest(lora.name, lora.number, lora.path)
 
 
-def to_embedding(output: Any) -> Embedding:
+def generate_arguments(job: GenerateJob) -> dict[str, Any]:
+    """Return what a request can ask for beside its prompt and parameters, where `generate` takes it."""
+    return {
+        "lora_request": make_lora(job.lora),
+        "trace_headers": job.trace_headers,
+        "priority": job.priority or None,
+    }
+
+
+async def embed(llm: Any, keywords: frozenset[str], job: EmbedJob, model_config: Any) -> Embedding:
+    """Compute a vector with the engine's `encode`, which takes `keywords`. Raises RequestError."""
+    from vllm import PoolingParams
+
+    available = keywords_of(PoolingParams)
+    if job.dimensions is not None and "dimensions" not in available:
+        msg = 'embedding_request: "dimensions" is not available with this vLLM'
+        raise RequestError(msg)
+    try:
+        params = PoolingParams(**only(available, {"task": "embed", "dimensions": job.dimensions}))
+        if hasattr(params, "verify"):
+            # Sets the model's defaults too. Before 0.20 only vLLM's own servers did it, not its engine.
+            known = {"task": "embed", "model_config": model_config}
+            params.verify(**only(keywords_of(params.verify), known))
+    except Exception as error:
+        raise RequestError(describe(error)) from None
+    arguments = {"lora_request": make_lora(job.lora), "trace_headers": job.trace_headers}
+    final: Any = None
+    async for output in llm.encode(job.prompt, params, job.request_id, **only(keywords, arguments)):
+        final = output
+    return _to_embedding(final)
+
+
+def _to_embedding(output: Any) -> Embedding:
     """Read the vector out of vLLM's final output of an embedding request."""
     data = getattr(output.outputs, "data", None)
     vector = output.outputs.embedding if data is None else data.tolist()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from triton_vllm.engines import common
-from triton_vllm.engines.deltas import Deltas
+from triton_vllm.engines.cumulative import CumulativeParams, follow
 from triton_vllm.engines.interface import (
     Embedding,
     EmbedJob,
@@ -15,22 +14,12 @@ from triton_vllm.engines.interface import (
     Output,
     StatsSink,
 )
-from triton_vllm.engines.request_clock import RequestClock
 from triton_vllm.errors import RequestError
 from triton_vllm.fields import Field
 from triton_vllm.sampling import Sampling
 
 # Where a version does not tell its context length.
 DEFAULT_MAX_MODEL_LEN = 8192
-
-
-class V0Params:
-    """The engine's parameters and what this adapter has to know of the request."""
-
-    def __init__(self, params: Any, stream: bool) -> None:
-        self.params = params
-        self.stream = stream
-        self.n = params.n
 
 
 class V0Engine:
@@ -52,6 +41,8 @@ class V0Engine:
             from triton_vllm.engines.v0_stats import make_logger
 
             self._llm.add_logger("triton", make_logger(stats))
+            # Costs time at every step, for a registry that nobody reads.
+            self._llm.remove_logger("prometheus")
         self._params = common.Params()
         self.fields: Mapping[str, Field] = self._params.fields
         self._generate_keywords = common.keywords_of(AsyncLLMEngine.generate)
@@ -66,56 +57,35 @@ class V0Engine:
         return loop is not None and loop.done()
 
     @property
+    def _model_config(self) -> Any:
+        # None where the engine runs in another process.
+        return getattr(getattr(self._llm, "engine", None), "model_config", None)
+
+    @property
     def max_model_len(self) -> int:
-        config = getattr(getattr(self._llm, "engine", None), "model_config", None)
-        return int(getattr(config, "max_model_len", None) or DEFAULT_MAX_MODEL_LEN)
+        return int(getattr(self._model_config, "max_model_len", None) or DEFAULT_MAX_MODEL_LEN)
 
-    def make_params(self, sampling: Sampling, stream: bool, logprobs: bool) -> V0Params:
-        return V0Params(self._params.make(sampling, None, logprobs), stream)
+    def make_params(self, sampling: Sampling, stream: bool, logprobs: bool) -> CumulativeParams:
+        return CumulativeParams(self._params.make(sampling, None, logprobs), stream)
 
-    def make_prompt(self, text: str, images: Sequence[Any]) -> Any:
+    def make_prompt(self, prompt: str | Sequence[int], images: Sequence[Any]) -> Any:
         # Before 0.5 the first argument could only be a text.
-        if images and "prompt_token_ids" in self._generate_keywords:
-            msg = 'input "image" is not available with this vLLM'
+        if "prompt_token_ids" in self._generate_keywords and (images or not isinstance(prompt, str)):
+            name = "image" if images else "input_token_ids"
+            msg = f'input "{name}" is not available with this vLLM'
             raise RequestError(msg)
-        return common.make_prompt(text, images)
+        return common.make_prompt(prompt, images)
 
-    async def generate(self, job: GenerateJob) -> AsyncIterator[Output]:
-        keywords: Mapping[str, Any] = {
-            "lora_request": common.make_lora(job.lora),
-            "trace_headers": job.trace_headers,
-            "priority": job.priority or None,
-        }
-        extra = common.only(self._generate_keywords, keywords)
-        clock = RequestClock(self._stats, job.params.n, time.time) if self._stats else None
-        deltas = Deltas()
-        last: Output | None = None
-        async for output in self._llm.generate(job.prompt, job.params.params, job.request_id, **extra):
-            delta = deltas.next(output)
-            if clock is not None:
-                clock.note(delta)
-            if job.params.stream:
-                yield delta
-            else:
-                last = output
-        if last is not None:
-            yield last
+    def generate(self, job: GenerateJob) -> AsyncIterator[Output]:
+        extra = common.only(self._generate_keywords, common.generate_arguments(job))
+        outputs = self._llm.generate(job.prompt, job.params.params, job.request_id, **extra)
+        return follow(outputs, job.params, self._stats)
 
     async def embed(self, job: EmbedJob) -> Embedding:
         if self._encode_keywords is None:
             msg = "embedding requests are not available with this vLLM"
             raise RequestError(msg)
-        from vllm import PoolingParams
-
-        if job.dimensions is not None:
-            msg = 'embedding_request: "dimensions" is not available with this vLLM'
-            raise RequestError(msg)
-        keywords: Mapping[str, Any] = {"lora_request": common.make_lora(job.lora)}
-        extra = common.only(self._encode_keywords, keywords)
-        final: Any = None
-        async for output in self._llm.encode(job.prompt, PoolingParams(), job.request_id, **extra):
-            final = output
-        return common.to_embedding(final)
+        return await common.embed(self._llm, self._encode_keywords, job, self._model_config)
 
     async def get_tokenizer(self) -> Any:
         return await common.get_tokenizer(self._llm)

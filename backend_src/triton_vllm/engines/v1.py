@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
-from triton_vllm.engines import common
+from triton_vllm.engines import common, v1_stats
+from triton_vllm.engines.cumulative import CumulativeParams, follow
 from triton_vllm.engines.interface import (
     Embedding,
     EmbedJob,
@@ -13,7 +14,6 @@ from triton_vllm.engines.interface import (
     Output,
     StatsSink,
 )
-from triton_vllm.errors import RequestError
 from triton_vllm.fields import Field
 from triton_vllm.sampling import Sampling
 
@@ -23,23 +23,29 @@ class V1Engine:
 
     def __init__(self, engine_args: Any, stats: StatsSink | None) -> None:
         from vllm.usage.usage_lib import UsageContext
-        from vllm.v1.engine import output_processor
         from vllm.v1.engine.async_llm import AsyncLLM
 
         arguments: dict[str, Any] = {"usage_context": UsageContext.OPENAI_API_SERVER}
         keywords = common.keywords_of(AsyncLLM.from_engine_args)
-        if stats is not None and "stat_loggers" in keywords:
-            from triton_vllm.engines.v1_stats import make_logger_factory
-
-            arguments["stat_loggers"] = [make_logger_factory(stats)]
+        logger = v1_stats.make_logger_class(stats) if stats is not None else None
+        if logger is not None:
+            arguments["stat_loggers"] = [logger]
+        # Nobody reads what vLLM's own loggers collect, but tracing needs the statistics.
+        unread = stats is None and not getattr(engine_args, "otlp_traces_endpoint", None)
+        if unread or (logger is not None and v1_stats.drops_default_loggers()):
+            engine_args.disable_log_stats = True
         self._llm = AsyncLLM.from_engine_args(engine_args, **common.only(keywords, arguments))
+        if logger is not None and "stat_loggers" not in keywords:
+            v1_stats.replace_loggers(self._llm.stat_loggers, logger)
+        self._stats = stats
+        self._clocked = stats is not None and logger is None
         common.freeze_environment()
         self._params = common.Params(_make_check())
         self.fields: Mapping[str, Field] = self._params.fields
         self._generate_keywords = common.keywords_of(AsyncLLM.generate)
         self._encode_keywords = common.keywords_of(AsyncLLM.encode)
         self.description = "V1"
-        self.merges = hasattr(output_processor, "RequestOutputCollector")
+        self.merges = _has_collector()
 
     @property
     def failed(self) -> bool:
@@ -47,42 +53,24 @@ class V1Engine:
 
     @property
     def max_model_len(self) -> int:
-        return int(self._llm.vllm_config.model_config.max_model_len)
+        return int(self._llm.model_config.max_model_len)
 
     def make_params(self, sampling: Sampling, stream: bool, logprobs: bool) -> Any:
+        if self._clocked:
+            return CumulativeParams(self._params.make(sampling, None, logprobs), stream)
         return self._params.make(sampling, stream, logprobs)
 
-    def make_prompt(self, text: str, images: Sequence[Any]) -> Any:
-        return common.make_prompt(text, images)
+    def make_prompt(self, prompt: str | Sequence[int], images: Sequence[Any]) -> Any:
+        return common.make_prompt(prompt, images)
 
     def generate(self, job: GenerateJob) -> AsyncIterator[Output]:
-        keywords: Mapping[str, Any] = {
-            "lora_request": common.make_lora(job.lora),
-            "trace_headers": job.trace_headers,
-            "priority": job.priority or None,
-        }
-        extra = common.only(self._generate_keywords, keywords)
-        stream: AsyncIterator[Output] = self._llm.generate(job.prompt, job.params, job.request_id, **extra)
-        return stream
+        extra = common.only(self._generate_keywords, common.generate_arguments(job))
+        params = job.params.params if self._clocked else job.params
+        outputs: AsyncIterator[Output] = self._llm.generate(job.prompt, params, job.request_id, **extra)
+        return follow(outputs, job.params, self._stats) if self._clocked else outputs
 
     async def embed(self, job: EmbedJob) -> Embedding:
-        from vllm import PoolingParams
-
-        available = common.keywords_of(PoolingParams)
-        wanted: dict[str, Any] = {"task": "embed", "dimensions": job.dimensions}
-        try:
-            params = PoolingParams(**common.only(available, wanted))
-        except Exception as error:
-            raise RequestError(common.describe(error)) from None
-        keywords: Mapping[str, Any] = {
-            "lora_request": common.make_lora(job.lora),
-            "trace_headers": job.trace_headers,
-        }
-        extra = common.only(self._encode_keywords, keywords)
-        final: Any = None
-        async for output in self._llm.encode(job.prompt, params, job.request_id, **extra):
-            final = output
-        return common.to_embedding(final)
+        return await common.embed(self._llm, self._encode_keywords, job, self._llm.model_config)
 
     async def get_tokenizer(self) -> Any:
         return await common.get_tokenizer(self._llm)
@@ -95,6 +83,14 @@ class V1Engine:
 
     def shutdown(self) -> None:
         self._llm.shutdown()
+
+
+def _has_collector() -> bool:
+    try:
+        from vllm.v1.engine import output_processor
+    except ImportError:
+        return False
+    return hasattr(output_processor, "RequestOutputCollector")
 
 
 def _make_check() -> Callable[[Any], None] | None:

@@ -93,8 +93,9 @@ def test_one_step_of_the_v1_engine(reporter: Reporter, recorder: Recorder, pb_ut
         kv_cache_usage=0.25,
         prefix_cache_stats=SimpleNamespace(queries=10, hits=6),
     )
-    v1_stats.note(recorder, scheduler, iteration)
-    v1_stats.note(recorder, scheduler, iteration)
+    steps = v1_stats.Steps(recorder)
+    steps.note(0, scheduler, iteration)
+    steps.note(0, scheduler, iteration)
     reporter.put(recorder.take())
     assert not reporter.report(budget=1.0)
 
@@ -119,6 +120,26 @@ def test_one_step_of_the_v1_engine(reporter: Reporter, recorder: Recorder, pb_ut
         {"model": "m", "version": "1", "finished_reason": "stop"},
         2,
     )
+
+
+def test_engines_beside_one_another_are_added_up(
+    reporter: Reporter, recorder: Recorder, pb_utils: Any
+) -> None:
+    steps = v1_stats.Steps(recorder)
+    for engine, running in ((0, 9), (1, 2), (0, 3)):
+        scheduler = SimpleNamespace(
+            num_running_reqs=running,
+            num_waiting_reqs=1,
+            num_skipped_waiting_reqs=4,
+            kv_cache_usage=running / 10,
+        )
+        steps.note(engine, scheduler, None)
+    reporter.put(recorder.take())
+    assert not reporter.report(budget=1.0)
+    registered = pb_utils.MetricFamily.registered
+    assert registered["vllm:num_requests_running"].metrics[-1].value == 5
+    assert registered["vllm:num_requests_waiting"].metrics[-1].value == 10
+    assert registered["vllm:kv_cache_usage_perc"].metrics[-1].value == pytest.approx(0.25)
 
 
 def test_what_does_not_fit_the_budget_is_reported_later(reporter: Reporter, pb_utils: Any) -> None:
