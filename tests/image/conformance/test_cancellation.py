@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+
+import pytest
 
 from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.metrics import read_metrics
+from tests.image.conformance.metrics import SETTLED_WITHIN, read_metrics
 from tests.image.conformance.streams import Stream
 
-REQUESTS, TOKENS = 8, 230
+# Several times what runs at once, so that most are on their way when their client goes.
+REQUESTS, TOKENS = 64, 230
 LONG = json.dumps({"temperature": 0, "max_tokens": TOKENS, "ignore_eos": True})
 INPUTS = {"text_input": "The future of AI is", "stream": True, "sampling_parameters": LONG}
+COUNTED = ("request_cancellations_total", "e2e_request_latency_seconds_count", "generation_tokens_total")
 
 
 def test_closing_a_stream_cancels_its_requests(fleet: Fleet) -> None:
@@ -30,16 +35,24 @@ def test_closing_a_stream_cancels_its_requests(fleet: Fleet) -> None:
         statuses += [] if error is None else [error.status()]
     assert statuses == ["StatusCode.CANCELLED"]
 
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        after = read_metrics(fleet)
-        if after["request_cancellations_total"] - before["request_cancellations_total"] == REQUESTS:
-            break
-        time.sleep(0.1)
-    assert after["request_cancellations_total"] - before["request_cancellations_total"] == REQUESTS
-    assert after["num_requests_running"] == 0
-    assert after["generation_tokens_total"] - before["generation_tokens_total"] < REQUESTS * TOKENS
+    cancelled, finished, tokens = wait_until_idle(fleet, before)
+    assert cancelled >= REQUESTS / 2
+    assert cancelled + finished <= REQUESTS
+    assert tokens < REQUESTS * TOKENS / 2
     new = fleet.container.logs()[len(logged) :].decode(errors="replace")
-    assert new.count("[vllm] Cancelling the request") == REQUESTS
-    assert new.count("[vllm] Successfully cancelled the request") == REQUESTS
+    assert new.count("[vllm] Cancelling the request") == cancelled
+    assert new.count("[vllm] Successfully cancelled the request") == cancelled
     assert fleet.answer("The future of AI is")
+
+
+def wait_until_idle(fleet: Fleet, before: Mapping[str, float]) -> list[float]:
+    """Return by how much the counters grew once they have stopped to grow and nothing runs."""
+    deadline = time.monotonic() + SETTLED_WITHIN
+    grown: list[float] = []
+    while time.monotonic() < deadline:
+        time.sleep(1)
+        now = read_metrics(fleet)
+        last, grown = grown, [now[name] - before[name] for name in COUNTED]
+        if grown == last and now["num_requests_running"] == now["num_requests_waiting"] == 0:
+            return grown
+    pytest.fail(f"still not idle: {grown}")
