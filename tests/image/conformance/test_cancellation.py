@@ -4,42 +4,66 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
+
+import pytest
 
 from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.metrics import read_metrics
+from tests.image.conformance.metrics import SETTLED_WITHIN, read_metrics
+from tests.image.conformance.repository import ENGINE
 from tests.image.conformance.streams import Stream
 
-REQUESTS, TOKENS = 8, 230
+# Some are on their way when their client goes, and as many three times over wait for their turn.
+RUNNING = ENGINE["max_num_seqs"]
+REQUESTS, TOKENS = 4 * RUNNING, 230
 LONG = json.dumps({"temperature": 0, "max_tokens": TOKENS, "ignore_eos": True})
 INPUTS = {"text_input": "The future of AI is", "stream": True, "sampling_parameters": LONG}
+COUNTED = ("request_cancellations_total", "generation_tokens_total")
+ATTEMPTS = 4
 
 
 def test_closing_a_stream_cancels_its_requests(fleet: Fleet) -> None:
-    before = read_metrics(fleet)
-    logged = fleet.container.logs()
+    for _ in range(ATTEMPTS):
+        before = read_metrics(fleet)
+        logged = fleet.container.logs()
+        assert begin_and_leave(fleet) == "StatusCode.CANCELLED"
+        cancelled, tokens = wait_until_idle(fleet, before)
+        if tokens < REQUESTS * TOKENS:
+            break
+        # On a busy machine the model may have said all before its client has seen the beginning.
+    assert tokens < REQUESTS * TOKENS
+    assert cancelled >= RUNNING
+    new = fleet.container.logs()[len(logged) :].decode(errors="replace")
+    assert new.count("[vllm] Cancelling the request") == cancelled
+    assert new.count("[vllm] Successfully cancelled the request") == cancelled
+    assert fleet.answer("The future of AI is")
+
+
+def begin_and_leave(fleet: Fleet) -> str:
+    """Close a stream on which some requests have begun; return the status that it ends with."""
     stream = Stream(fleet.address)
     for _ in range(REQUESTS):
         stream.send("text", INPUTS)
-    first = stream.next()
-    assert first.error is None
-    assert not first.final
+    begun: set[str] = set()
+    while len(begun) < RUNNING:
+        event = stream.next()
+        assert event.error is None
+        begun.add(event.request_id)
     stream.close(cancel=True)
-    statuses = []
-    while not statuses:
+    while True:
         error = stream.next().error
-        statuses += [] if error is None else [error.status()]
-    assert statuses == ["StatusCode.CANCELLED"]
+        if error is not None:
+            return str(error.status())
 
-    deadline = time.monotonic() + 20
+
+def wait_until_idle(fleet: Fleet, before: Mapping[str, float]) -> list[float]:
+    """Return by how much the counters grew once they have stopped to grow and nothing runs."""
+    deadline = time.monotonic() + SETTLED_WITHIN
+    grown: list[float] = []
     while time.monotonic() < deadline:
-        after = read_metrics(fleet)
-        if after["request_cancellations_total"] - before["request_cancellations_total"] == REQUESTS:
-            break
-        time.sleep(0.1)
-    assert after["request_cancellations_total"] - before["request_cancellations_total"] == REQUESTS
-    assert after["num_requests_running"] == 0
-    assert after["generation_tokens_total"] - before["generation_tokens_total"] < REQUESTS * TOKENS
-    new = fleet.container.logs()[len(logged) :].decode(errors="replace")
-    assert new.count("[vllm] Cancelling the request") == REQUESTS
-    assert new.count("[vllm] Successfully cancelled the request") == REQUESTS
-    assert fleet.answer("The future of AI is")
+        time.sleep(1)
+        now = read_metrics(fleet)
+        last, grown = grown, [now[name] - before[name] for name in COUNTED]
+        if grown == last and now["num_requests_running"] == now["num_requests_waiting"] == 0:
+            return grown
+    pytest.fail(f"still not idle: {grown}")
