@@ -58,7 +58,8 @@ class Backend:
         self._service = Service(
             pb_utils=pb_utils,
             link=self._worker.link,
-            fields=started.fields,
+            started=started,
+            model_name=self._settings.model_name,
             reporter=self._reporter,
             health_check=self._settings.health_check,
             on_engine_failure=self._on_engine_failure,
@@ -105,7 +106,9 @@ class Backend:
 
     def _environment(self, engine_args: Mapping[str, Any]) -> dict[str, str]:
         settings = self._settings
-        devices = device.visible_devices(settings.instance_kind, settings.device_id, engine_args)
+        devices = device.visible_devices(
+            settings.instance_kind, settings.device_id, engine_args, settings.gpu_device_ids
+        )
         return {} if devices is None else {"CUDA_VISIBLE_DEVICES": devices}
 
     def _make_reporter(self, max_model_len: int) -> Reporter | None:

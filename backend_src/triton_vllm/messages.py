@@ -56,6 +56,7 @@ class Started(NamedTuple):
     fields: Mapping[str, Field]
     max_model_len: int
     description: str
+    tasks: frozenset[str] | None  # "generate", "embed" and others, where the engine tells
 
 
 class NotStarted(NamedTuple):

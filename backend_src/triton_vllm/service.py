@@ -6,14 +6,13 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 from triton_vllm import messages
-from triton_vllm.errors import BackendError, EngineUnavailable, one_line
-from triton_vllm.fields import Field
+from triton_vllm.errors import BackendError, EngineUnavailable, RequestError, one_line
 from triton_vllm.link import Link
 from triton_vllm.messages import Failure, Part
 from triton_vllm.metrics.reporter import Reporter
@@ -38,7 +37,8 @@ class Service:
         *,
         pb_utils: Any,
         link: Link,
-        fields: Mapping[str, Field],
+        started: messages.Started,
+        model_name: str,
         reporter: Reporter | None,
         health_check: bool,
         on_engine_failure: Callable[[], None],
@@ -47,7 +47,9 @@ class Service:
         self._pb_utils = pb_utils
         self._logger = pb_utils.Logger
         self._link = link
-        self._fields = fields
+        self._fields = started.fields
+        self._tasks = started.tasks
+        self._model_name = model_name
         self._reporter = reporter
         self._health_check = health_check
         self._on_engine_failure = on_engine_failure
@@ -106,6 +108,10 @@ class Service:
         if not self.healthy:
             raise EngineUnavailable(UNHEALTHY)
         parsed = parse_request(request, self._pb_utils, self._fields)
+        task = "embed" if isinstance(parsed, EmbedRequest) else "generate"
+        if self._tasks is not None and task not in self._tasks:
+            msg = f"Model {self._model_name} does not support '{task}' request"
+            raise RequestError(msg)
         if isinstance(parsed, EmbedRequest):
             active = Active(sender, "", parsed.wanted)
         else:

@@ -28,6 +28,7 @@ class Settings:
     health_check: bool
     on_engine_failure: str | None
     apply_chat_template: bool
+    gpu_device_ids: tuple[int, ...]
 
     @property
     def engine_args_path(self) -> str:
@@ -56,6 +57,7 @@ def read_settings(args: Mapping[str, str]) -> Settings:
         health_check=_switch(parameters, "ENABLE_VLLM_HEALTH_CHECK"),
         on_engine_failure=_choice(parameters, "ON_ENGINE_FAILURE", FAILURE_ACTIONS),
         apply_chat_template=_switch(parameters, "APPLY_CHAT_TEMPLATE"),
+        gpu_device_ids=_numbers(parameters, "GPU_DEVICE_IDS"),
     )
 
 
@@ -70,6 +72,15 @@ def _switch(parameters: Mapping[str, Any], name: str) -> bool:
     if value.lower() in OFF:
         return False
     msg = f'config.pbtxt: parameter {name} is {shown(value)}, allowed are "true" and "false"'
+    raise ModelError(msg)
+
+
+def _numbers(parameters: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    value = _text(parameters, name)
+    items = [item.strip() for item in value.split(",")] if value else []
+    if all(item.isascii() and item.isdigit() for item in items) and len(set(items)) == len(items):
+        return tuple(int(item) for item in items)
+    msg = f"config.pbtxt: parameter {name} is {shown(value)}, it must be like 0,1 with no number twice"
     raise ModelError(msg)
 
 

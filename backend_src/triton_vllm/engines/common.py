@@ -169,6 +169,13 @@ async def get_tokenizer(llm: Any) -> Any:
     return getattr(tokenizer, "tokenizer", tokenizer)
 
 
+async def get_tasks(llm: Any) -> frozenset[str] | None:
+    """Return what the model can do, which engines tell from 0.10 on."""
+    if not hasattr(llm, "get_supported_tasks"):
+        return None
+    return frozenset(await llm.get_supported_tasks())
+
+
 def make_lora(lora: Any | None) -> Any:
     """Build vLLM's LoRARequest, whose first three arguments never changed their order."""
     if lora is None:

@@ -118,6 +118,10 @@ class Engine(Protocol):
         """Return the model's tokenizer, as transformers makes them."""
         ...
 
+    async def get_tasks(self) -> frozenset[str] | None:
+        """Return what the model can do ("generate", "embed", ...), or None if the engine does not tell."""
+        ...
+
     async def abort(self, request_id: str) -> None: ...
 
     async def check_health(self) -> None:

@@ -21,6 +21,21 @@ def start_engine(arguments: Mapping[str, Any], stats: StatsSink | None) -> Engin
     return v0.start(arguments, stats)
 
 
+def leave_a_slot(arguments: Mapping[str, Any], num_loras: int) -> dict[str, Any]:
+    """Return arguments with room for one adapter more than there are, where vLLM runs on a CPU.
+
+    There (seen with 0.30) a request without an adapter gets the one in the last slot when it shares
+    a batch with requests that have one. No adapter ever is in a slot too many.
+    """
+    try:
+        from vllm.platforms import current_platform
+    except ImportError:
+        return dict(arguments)
+    if not current_platform.is_cpu():
+        return dict(arguments)
+    return {**arguments, "max_loras": max(int(arguments.get("max_loras") or 1), num_loras + 1)}
+
+
 def uses_v1(arguments: Mapping[str, Any]) -> bool:
     """Return whether this vLLM runs these arguments on its V1 engine."""
     import vllm.engine.async_llm_engine as legacy

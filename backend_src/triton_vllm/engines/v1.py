@@ -75,6 +75,9 @@ class V1Engine:
     async def get_tokenizer(self) -> Any:
         return await common.get_tokenizer(self._llm)
 
+    async def get_tasks(self) -> frozenset[str] | None:
+        return await common.get_tasks(self._llm)
+
     async def abort(self, request_id: str) -> None:
         await self._llm.abort(request_id)
 

@@ -68,7 +68,8 @@ async def _run(end: socket.socket) -> None:
     # What exists by now stays: collecting garbage need not look at it again.
     gc.collect()
     gc.freeze()
-    link.send(messages.Started(dict(engine.fields), engine.max_model_len, engine.description))
+    tasks = await engine.get_tasks()
+    link.send(messages.Started(dict(engine.fields), engine.max_model_len, engine.description, tasks))
     await serve(link, engine, start, recorder, chat)
     await link.close()
     stop_engine(engine)
@@ -127,9 +128,12 @@ def _shutdown(engine: Engine) -> None:
 
 
 def _start_engine(start: messages.Start, recorder: Recorder | None) -> Engine:
-    from triton_vllm.engines.selection import start_engine
+    from triton_vllm.engines.selection import leave_a_slot, start_engine
 
-    return start_engine(start.engine_args, recorder)
+    arguments = start.engine_args
+    if start.loras:
+        arguments = leave_a_slot(arguments, len(start.loras))
+    return start_engine(arguments, recorder)
 
 
 async def _read_chat_template(engine: Engine, start: messages.Start) -> ChatTemplate:

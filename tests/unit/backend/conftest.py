@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "backend_src"))
 
+from triton_vllm import messages
 from triton_vllm.metrics.recorder import Recorder
 from triton_vllm.metrics.reporter import Reporter
 from triton_vllm.service import Service
@@ -60,7 +61,8 @@ def service(pb_utils: Any, worker: FakeWorker, reporter: Reporter, failures: lis
     service = Service(
         pb_utils=pb_utils,
         link=worker.link,
-        fields=worker.engine.fields,
+        started=messages.Started(worker.engine.fields, 100, "fake", frozenset({"generate", "embed"})),
+        model_name="m",
         reporter=reporter,
         health_check=False,
         on_engine_failure=lambda: failures.append("failed"),

@@ -336,3 +336,11 @@ def test_a_request_ends_when_its_time_is_over(service: Service, engine: FakeEngi
     assert (error.code, error.text) == ("CANCELLED", "the request's timeout of 0.05 s passed")
     assert engine.aborted == [engine.jobs[0].request_id]
     assert not patient.sender.finished.is_set()
+
+
+def test_what_the_model_cannot_do_is_refused_in_the_known_words(service: Service) -> None:
+    service._tasks = frozenset({"generate"})
+    request = Request(text_input="", embedding_request='{"input": "Hi"}')
+    service.execute([request])
+    error = request.sender.wait()[0].error
+    assert (error.code, error.text) == ("INVALID_ARG", "Model m does not support 'embed' request")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from triton_vllm import contract, lora
 from triton_vllm.device import visible_devices
 from triton_vllm.embeddings import make_embed_job
+from triton_vllm.engines.selection import leave_a_slot
 from triton_vllm.errors import ModelError, RequestError, did_you_mean, one_line
 from triton_vllm.requests import EmbedRequest
 from triton_vllm.settings import Settings, read_settings
@@ -92,6 +95,26 @@ def test_the_configuration_is_completed() -> None:
 def test_an_instance_on_a_gpu_sees_only_that_one() -> None:
     assert visible_devices("GPU", 3, {}) == "3"
     assert visible_devices("MODEL", 3, {"tensor_parallel_size": 2}) is None
+
+
+def test_gpus_may_be_chosen_by_number() -> None:
+    two = {"tensor_parallel_size": 2, "pipeline_parallel_size": 1}
+    assert visible_devices("MODEL", 0, two, (3, 1)) == "3,1"
+    with pytest.raises(ModelError, match=r"GPU_DEVICE_IDS names 1 GPUs, and model\.json needs 2"):
+        visible_devices("MODEL", 0, two, (3,))
+    with pytest.raises(ModelError, match="GPU_DEVICE_IDS is for KIND_MODEL"):
+        visible_devices("GPU", 0, {}, (3,))
+
+
+@pytest.mark.parametrize(("on_cpu", "given", "expected"), [(True, 1, 3), (True, 5, 5), (False, 1, 1)])
+def test_on_a_cpu_one_slot_for_adapters_stays_empty(
+    on_cpu: bool, given: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    platforms = types.ModuleType("vllm.platforms")
+    platforms.current_platform = types.SimpleNamespace(is_cpu=lambda: on_cpu)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm", types.ModuleType("vllm"))
+    monkeypatch.setitem(sys.modules, "vllm.platforms", platforms)
+    assert leave_a_slot({"max_loras": given}, 2) == {"max_loras": expected}
 
 
 @pytest.mark.parametrize("key", ["tensor_parallel_size", "pipeline_parallel_size"])
