@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -37,6 +38,26 @@ def test_generate_answers_the_example_of_the_readme(server: Server) -> None:
     assert answer["text_output"].startswith(EXAMPLE)
     text = answer["text_output"].removeprefix(EXAMPLE)
     assert is_sensible(text), f"the answer is {text!r}"
+
+
+def test_conversation_is_answered_as_the_question_in_it(server: Server) -> None:
+    messages = json.dumps([{"role": "user", "content": EXAMPLE}])
+    parameters = {"temperature": 0, "max_tokens": 12}
+    reply = server.post("/v2/models/vllm_model/generate", {"messages": messages, "parameters": parameters})
+    assert reply.status == 200, reply.text
+    text = reply.json()["text_output"]
+    # The repository of the image puts a plain text into the same template.
+    assert server.answer(EXAMPLE, **parameters) == EXAMPLE + text
+    followed = [
+        {"role": "user", "content": EXAMPLE},
+        {"role": "assistant", "content": text},
+        {"role": "user", "content": [{"type": "text", "text": "Say it in French."}]},
+    ]
+    reply = server.post(
+        "/v2/models/vllm_model/generate", {"messages": json.dumps(followed), "parameters": parameters}
+    )
+    assert words(reply.json()["text_output"])
+    assert reply.json()["text_output"] != text
 
 
 def test_sentence_is_continued(server: Server) -> None:

@@ -55,6 +55,8 @@ def _tensor(name: str, value: Any) -> grpcclient.InferInput:
     elements = value if isinstance(value, (list, tuple)) else [value]
     if elements and isinstance(elements[0], bool):
         array = np.array(elements, dtype=np.bool_)
+    elif elements and isinstance(elements[0], int):
+        array = np.array(elements, dtype=np.int64)
     else:
         encoded = [item.encode() if isinstance(item, str) else item for item in elements]
         array = np.array(encoded, dtype=np.object_)
@@ -92,8 +94,14 @@ class Stream:
         self._numbers = itertools.count(1)
         self._client.start_stream(callback=lambda result, error: self._events.put((result, error)))
 
-    def send(self, model: str, inputs: Mapping[str, Any], parameters: Mapping[str, Any] | None = None) -> str:
-        """Send a request and return its id."""
+    def send(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        parameters: Mapping[str, Any] | None = None,
+        timeout: int | None = None,
+    ) -> str:
+        """Send a request, with Triton's timeout in microseconds, and return its id."""
         request_id = str(next(self._numbers))
         self._client.async_stream_infer(
             model_name=model,
@@ -101,6 +109,7 @@ class Stream:
             request_id=request_id,
             enable_empty_final_response=True,
             parameters=dict(parameters or {}),
+            timeout=timeout,
         )
         return request_id
 
@@ -136,12 +145,13 @@ def infer_all(
     model: str,
     requests: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any] | None = None,
+    timeout: int | None = None,
 ) -> list[Answer]:
     """Send all requests on one stream at once and return their answers, in the order of the requests."""
     answers: dict[str, Answer] = {}
     with stream_to(address) as stream:
         for inputs in requests:
-            answers[stream.send(model, inputs, parameters)] = Answer()
+            answers[stream.send(model, inputs, parameters, timeout)] = Answer()
         left = set(answers)
         while left:
             event = stream.next()

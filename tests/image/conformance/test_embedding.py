@@ -92,6 +92,8 @@ def test_bad_request_is_refused_by_name(fleet: Fleet, body: Any, named: str) -> 
 def test_request_of_the_other_kind_is_refused(fleet: Fleet) -> None:
     wrong = infer(fleet.address, "text", {"embedding_request": json.dumps({"input": TEXT})})
     assert wrong.message() == "Model text does not support 'embed' request"
-    assert fleet.of("embedding").infer(TEXT).message() == "Model embedding does not support 'generate' request"
+    assert (
+        fleet.of("embedding").infer(TEXT).message() == "Model embedding does not support 'generate' request"
+    )
     assert len(fleet.embed({"input": TEXT})) == HIDDEN
     assert fleet.answer(TEXT)
