@@ -59,6 +59,7 @@ class Backend:
             link=self._worker.link,
             started=started,
             model_name=self._settings.model_name,
+            takes_priority=start.engine_args.get("scheduling_policy") == "priority",
             reporter=self._reporter,
             health_check=self._settings.health_check,
             on_engine_failure=self._on_engine_failure,

@@ -39,6 +39,7 @@ class Service:
         link: Link,
         started: messages.Started,
         model_name: str,
+        takes_priority: bool,
         reporter: Reporter | None,
         health_check: bool,
         on_engine_failure: Callable[[], None],
@@ -50,6 +51,7 @@ class Service:
         self._fields = started.fields
         self._tasks = started.tasks
         self._model_name = model_name
+        self._takes_priority = takes_priority
         self._reporter = reporter
         self._health_check = health_check
         self._on_engine_failure = on_engine_failure
@@ -111,6 +113,9 @@ class Service:
         task = "embed" if isinstance(parsed, EmbedRequest) else "generate"
         if self._tasks is not None and task not in self._tasks:
             msg = f"Model {self._model_name} does not support '{task}' request"
+            raise RequestError(msg)
+        if task == "generate" and parsed.priority and not self._takes_priority:
+            msg = 'parameter "priority" needs "scheduling_policy": "priority" in model.json'
             raise RequestError(msg)
         if isinstance(parsed, EmbedRequest):
             active = Active(sender, "", parsed.wanted)

@@ -63,6 +63,7 @@ def service(pb_utils: Any, worker: FakeWorker, reporter: Reporter, failures: lis
         link=worker.link,
         started=messages.Started(worker.engine.fields, 100, "fake", frozenset({"generate", "embed"})),
         model_name="m",
+        takes_priority=True,
         reporter=reporter,
         health_check=False,
         on_engine_failure=lambda: failures.append("failed"),

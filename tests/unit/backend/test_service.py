@@ -326,6 +326,15 @@ def test_the_priority_reaches_the_engine(service: Service, engine: FakeEngine) -
     assert engine.jobs[0].priority == -2
 
 
+def test_a_priority_that_the_engine_would_ignore_is_refused(service: Service) -> None:
+    service._takes_priority = False
+    refused, plain = Request({"priority": 1}, text_input="Hi"), Request({"priority": 0}, text_input="Hi")
+    service.execute([refused, plain])
+    error = refused.sender.wait()[0].error
+    assert error.text == 'parameter "priority" needs "scheduling_policy": "priority" in model.json'
+    assert plain.sender.wait()[0].error is None
+
+
 def test_a_request_ends_when_its_time_is_over(service: Service, engine: FakeEngine) -> None:
     engine.script = endless
     late, patient = (
