@@ -50,7 +50,6 @@ def _lines(results: dict[str, Any], image: Path | None) -> Iterator[str]:
     yield from _section("CPU-seconds of the front end per 1,000 tokens", results, _cpu)
     yield from _starts(results)
     yield from _profile(results)
-    yield from _notes(results)
     yield from _problems(results)
     for note in results.get("notes", []):
         yield ""
@@ -147,16 +146,6 @@ def _profile(results: dict[str, Any]) -> Iterator[str]:
 
 def _frame(name: str) -> str:
     return name.split(": ", 1)[1] if name.startswith("thread (") and ": " in name else f"`{name}`"
-
-
-def _notes(results: dict[str, Any]) -> Iterator[str]:
-    """What somebody wrote into the results by hand."""
-    if results.get("notes"):
-        yield "## Notes"
-        yield ""
-        for note in results["notes"]:
-            yield f"- {note}"
-        yield ""
 
 
 def _problems(results: dict[str, Any]) -> Iterator[str]:
