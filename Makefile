@@ -2,8 +2,8 @@
 RELEASE ?= 24.08
 FLAGS   ?=
 PYTHON  ?= python3
-BENCH_PYTHON ?= python3
-TRITON  ?= /opt/tritonserver
+BENCH_IMAGE ?= tritonserver:$(RELEASE)-vllm-python-py3-cpu
+BENCH_FLAGS ?=
 VENV    := .venv/bin
 
 .DEFAULT_GOAL := help
@@ -45,9 +45,11 @@ soak: venv ## crowds, malformed requests and killed processes against the built 
 api-facts: venv ## read anew which signatures each vLLM has: make api-facts VERSIONS=0.33.0
 	$(VENV)/python -m tests.unit.backend.api_facts $(VERSIONS)
 
-bench: ## front-end cost on this machine; needs a Python with vLLM: make bench BENCH_PYTHON=... TRITON=...
-	$(BENCH_PYTHON) -m benchmarks run --model tiny-opt --triton $(TRITON) --backend backend_src \
-	  --engine-arg max_model_len=1024 --engine-arg max_num_seqs=256
+bench: ## front-end cost on this machine, inside the image: make bench BENCH_FLAGS='--concurrency 64'
+	docker run --rm --init --network none --shm-size=2g --user $$(id -u):0 --volume "$(CURDIR):/src" --workdir /src \
+	  $(BENCH_IMAGE) python3 -m benchmarks run --model tiny-opt --triton /opt/tritonserver --backend backend_src --no-plot \
+	  --engine-arg max_model_len=1024 --engine-arg max_num_seqs=256 --engine-arg enforce_eager=true \
+	  --engine-arg kv_cache_memory_bytes=1000000000 $(BENCH_FLAGS)
 
 clean: ## remove what builds leave in the checkout (images stay)
 	rm -rf build .pytest_cache .mypy_cache .ruff_cache

@@ -72,7 +72,7 @@ class EmbedRequest:
 
 def parse_request(request: Any, pb_utils: Any, fields: Mapping[str, Field]) -> Any:
     """Return a GenerateRequest or an EmbedRequest. Raises RequestError."""
-    parameters, headers = _request_parameters(request)
+    parameters, headers = _request_parameters(request, fields)
     embedding = _text(request, pb_utils, "embedding_request")
     flags = {name: _flag(request, pb_utils, name, parameters) for name in FLAGS}
     if embedding:
@@ -122,7 +122,9 @@ def _wanted(flags: Mapping[str, bool | None]) -> Wanted:
     )
 
 
-def _request_parameters(request: Any) -> tuple[dict[str, Any], dict[str, str] | None]:
+def _request_parameters(
+    request: Any, fields: Mapping[str, Field]
+) -> tuple[dict[str, Any], dict[str, str] | None]:
     text = request.parameters()
     if not text or text == "{}":
         return {}, None
@@ -133,7 +135,7 @@ def _request_parameters(request: Any) -> tuple[dict[str, Any], dict[str, str] | 
             del parameters[name]
         elif name.lower() in TRACE_HEADERS:
             headers[name.lower()] = str(parameters.pop(name))
-        elif "-" in name:
+        elif "-" in name and name.replace("-", "_") not in fields:
             # A header that the server was told to forward; no sampling parameter has a hyphen.
             del parameters[name]
     return parameters, headers or None

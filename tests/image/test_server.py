@@ -67,6 +67,15 @@ def test_server_runs_as_uid_1000(server: Server) -> None:
     assert uids == ["1000"] * 4
 
 
+def test_stub_does_not_carry_the_engine(server: Server) -> None:
+    """vLLM belongs to the worker alone: in the stub it would cost seconds of start and share its lock."""
+    script = (
+        "for maps in $(grep -l triton_python_backend_stub /proc/[0-9]*/maps 2>/dev/null); do"
+        " echo found; grep -o -m 1 libtorch_cpu.so $maps; done; true"
+    )
+    assert set(check_output(server.container, ["sh", "-c", script]).split()) == {"found"}
+
+
 def test_default_model_reports_no_vllm_metrics(server: Server) -> None:
     page = server.get("/metrics", port=METRICS).text
     assert "nv_inference_request_success" in page

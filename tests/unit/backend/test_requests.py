@@ -198,3 +198,10 @@ def test_priority_and_timeout_come_from_either_place(pb_utils: Any) -> None:
 def test_a_timeout_that_is_none_is_refused(value: Any, pb_utils: Any) -> None:
     with pytest.raises(RequestError, match='parameter "timeout" must be '):
         parse(Request({"timeout": value}, text_input="Hi"), pb_utils)
+
+
+def test_a_parameter_written_with_a_hyphen_is_no_header(pb_utils: Any) -> None:
+    assert parse(Request({"x-request-id": "7"}, text_input="Hi"), pb_utils).sampling.values == {}
+    with pytest.raises(RequestError) as caught:
+        parse(Request({"max-tokens": 7}, text_input="Hi"), pb_utils)
+    assert str(caught.value) == 'unknown parameter "max-tokens", did you mean "max_tokens"?'
