@@ -34,6 +34,8 @@ UNHEALTHY = "Model is unavailable due to unhealthy vLLM engine"
 # How often numbers are sent while requests are on their way, and how soon after one ended, in
 # seconds. The engine notes a step's numbers after it gave out the step's results.
 NOTES_INTERVAL, NOTES_DELAY = 0.1, 0.002
+# What is so when no request is on its way, whatever the engine said last.
+IDLE_LEVELS = {"num_requests_running": 0.0, "num_requests_waiting": 0.0}
 # How often the engine is looked at, in seconds.
 WATCH_INTERVAL = 0.1
 
@@ -276,10 +278,6 @@ class Serving:
     def _hurry_notes(self) -> None:
         if self._recorder is None:
             return
-        if not self._live:
-            # The engine tells its levels when it steps, and it does not step for an abort.
-            self._recorder.level("num_requests_running", 0)
-            self._recorder.level("num_requests_waiting", 0)
         if self._notes is None or self._notes.when() > self._loop.time() + NOTES_DELAY:
             if self._notes is not None:
                 self._notes.cancel()
@@ -290,9 +288,13 @@ class Serving:
         if self._recorder is None:
             return
         notes = self._recorder.take()
-        if any(notes):
+        noted = any(notes)
+        if not self._live:
+            # The engine tells its levels when it steps: not after an abort, and too late before one.
+            notes.levels.update(IDLE_LEVELS)
+        if noted or not self._live:
             self._send(notes)
-        if self._live:
+        if noted or self._live:
             self._notes = self._loop.call_later(NOTES_INTERVAL, self._send_notes)
 
     def _look(self) -> None:

@@ -353,3 +353,20 @@ def test_what_the_model_cannot_do_is_refused_in_the_known_words(service: Service
     service.execute([request])
     error = request.sender.wait()[0].error
     assert (error.code, error.text) == ("INVALID_ARG", "Model m does not support 'embed' request")
+
+
+def test_what_an_engine_tells_late_of_a_cancelled_request_does_not_stay(
+    service: Service, engine: FakeEngine, worker: FakeWorker, recorder: Recorder, pb_utils: Any
+) -> None:
+    async def abort(request_id: str) -> None:
+        worker.loop.call_later(0.001, recorder.level, "num_requests_running", 5)
+
+    engine.script, engine.abort = endless, abort  # type: ignore[method-assign]
+    recorder.level("num_requests_running", 1)
+    request = Request(text_input="Hi", stream=True)
+    service.execute([request])
+    wait_for(lambda: counted(pb_utils, "num_requests_running") == 1)
+    request.sender.cancelled = True
+    request.sender.wait()
+    time.sleep(0.3)
+    assert counted(pb_utils, "num_requests_running") == 0
