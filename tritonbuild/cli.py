@@ -16,11 +16,12 @@ from typing import NoReturn
 from rich.table import Table
 
 from tritonbuild import buildkit
+from tritonbuild.comparing import compare_rows, describe_row, difference_lines
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, check_model_folder
 from tritonbuild.errors import BuildError, NothingSelected, UnsupportedFeature, UsageError
 from tritonbuild.features import OPTIONS, FeatureRequest, check_features, check_spelling
-from tritonbuild.identifiers import BuildId, check_release, did_you_mean, nearest, select
+from tritonbuild.identifiers import BuildId, check_release, did_you_mean, find_row, nearest, select
 from tritonbuild.locking import check_lock, write_lock
 from tritonbuild.matrix import Matrix, load_matrix
 from tritonbuild.paths import BUILD, MATRIX, ROOT
@@ -179,6 +180,11 @@ def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     listing.add_argument("--json", action="store_true", help="as JSON, for CI")
     show = add("show", "show what a row is made of")
     show.add_argument("selector", help="row, such as 24.08-cpu-pypi")
+    diff = add("diff", "say what changes from one row to another")
+    diff.add_argument("before", metavar="ROW", help="row, such as 24.08-cpu-pypi")
+    diff.add_argument("after", metavar="ROW", help="the row to compare it with")
+    diff.add_argument("--json", action="store_true", help="as JSON, for programs")
+    diff.add_argument("--build-dir", type=Path, metavar="DIR", help="where builds left their records")
     render = add("render", "write dockerfiles/ from versions.yaml and templates/")
     render.add_argument("--check", action="store_true", help="write nothing; fail when a file would change")
     lock = add("lock", "resolve requirements.lock of rows anew")
@@ -374,20 +380,7 @@ def run_list(options: argparse.Namespace, console: Console) -> None:
     matrix = load_matrix(MATRIX)
     specs = [resolve_spec(matrix, row) for row in select(options.selector, matrix.rows())]
     if options.json:
-        rows = [
-            {
-                "row": str(s.row),
-                "release": s.row.release,
-                "variant": s.row.variant,
-                "source": s.row.source,
-                "triton": s.triton,
-                "vllm": s.vllm,
-                "cuda": s.engine.cuda,
-                "image": image_reference(s),
-            }
-            for s in specs
-        ]
-        console.result(json.dumps(rows, indent=2))
+        console.result(json.dumps([describe_row(s) for s in specs], indent=2))
         return
     table = Table(box=None, pad_edge=False)
     for title in ("row", "Triton", "vLLM", "torch", "CUDA", "image"):
@@ -412,6 +405,19 @@ def run_show(options: argparse.Namespace, console: Console) -> None:
             "release": matrix.releases[row.release].model_dump(mode="json", exclude={"images"}),
         }
         console.result(json.dumps(facts, indent=2))
+
+
+def run_diff(options: argparse.Namespace, console: Console) -> None:
+    matrix = load_matrix(MATRIX)
+    before, after = (
+        resolve_spec(matrix, find_row(name, matrix.rows())) for name in (options.before, options.after)
+    )
+    difference = compare_rows(before, after, options.build_dir)
+    if options.json:
+        console.result(json.dumps(difference.as_json(), indent=2))
+        return
+    for line in difference_lines(difference):
+        console.result(line)
 
 
 def run_render(options: argparse.Namespace, console: Console) -> None:
@@ -473,6 +479,7 @@ _VERBS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "build": run_build,
     "list": run_list,
     "show": run_show,
+    "diff": run_diff,
     "render": run_render,
     "lock": run_lock,
     "inspect": run_inspect,

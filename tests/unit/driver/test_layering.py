@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("engine", "wheels", "secrets", "locking", "rendering", "context", "buildkit"),
         *("host", "inspecting", "smoke", "revision"),
     ),
-    ("pipeline",),
+    ("pipeline", "comparing"),
     ("summary",),
     ("cli",),
 )
