@@ -49,7 +49,7 @@ class Machine:
         monkeypatch.setattr(time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(time, "sleep", self.sleep)
         monkeypatch.setattr(host, "BUILD", tmp_path / "build")
-        monkeypatch.setattr(host, "_PID_FILES", ())
+        monkeypatch.setattr(host, "PID_FILES", ())
         monkeypatch.setattr(host, "_ENGINE_LOG", tmp_path / "build" / "dockerd.log")
         self.has_systemd = False
         is_dir = Path.is_dir
@@ -332,7 +332,7 @@ def test_a_vendors_base_cannot_be_made(machine: Machine, matrix: Any, get: Get) 
     assert machine.ran == []
 
 
-def test_pid_files_of_a_killed_engine_do_not_stop_the_next_one(tmp_path: Path) -> None:
+def test_pid_files_of_a_killed_engine_are_told_from_those_of_a_running_one(tmp_path: Path) -> None:
     """dockerd refuses to start when its old number belongs to any program at all."""
     proc = tmp_path / "proc"
     for pid, program in (("41", "dockerd"), ("42", "python3")):
@@ -341,5 +341,5 @@ def test_pid_files_of_a_killed_engine_do_not_stop_the_next_one(tmp_path: Path) -
     files = {pid: tmp_path / f"{pid}.pid" for pid in ("41", "42", "43")}
     for pid, file in files.items():
         file.write_text(f"{pid}\n", encoding="utf-8")
-    host.remove_stale_pid_files([*files.values(), tmp_path / "none.pid"], proc)
-    assert {pid for pid, file in files.items() if file.exists()} == {"41"}
+    stale = host.find_stale_pid_files([*files.values(), tmp_path / "none.pid"], proc)
+    assert stale == [files["42"], files["43"]]
