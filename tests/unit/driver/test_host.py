@@ -147,6 +147,18 @@ def test_an_installed_engine_is_only_started(machine: Machine, step: Any) -> Non
     assert machine.ran == [["dockerd"]]
 
 
+def test_an_engine_starts_though_a_killed_one_left_its_pid_file(
+    machine: Machine, step: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    left = tmp_path / "docker.pid"
+    left.write_text("no number", encoding="utf-8")
+    monkeypatch.setattr(host, "PID_FILES", (left,))
+    machine.tools.add("dockerd")
+    machine.engine_answers_after = 1
+    ensure_engine(step)
+    assert not left.exists()
+
+
 def test_systemd_starts_the_engine_where_it_runs(machine: Machine, step: Any) -> None:
     machine.tools.add("dockerd")
     machine.engine_answers_after = 1
