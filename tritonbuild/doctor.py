@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -43,7 +44,10 @@ def check_engine() -> tuple[docker.DockerClient | None, list[Finding]]:
         if can_start_engine():
             remedy = "nothing to do: a build installs and starts Debian's docker.io"
             return None, [warning("engine", error.message, remedy)]
-        return None, [problem("engine", error.message, str(error.hint))]
+        remedy = str(error.hint)
+        if "PermissionError" in error.message:
+            remedy = "join the group that owns the engine's socket (usually docker), or run this as root"
+        return None, [problem("engine", error.message, remedy)]
     about = client.version()
     name = f"version {about['Version']} answers (API {about['ApiVersion']})"
     if Version(about["ApiVersion"]) < _API_MIN:
@@ -95,18 +99,17 @@ def check_disk(client: docker.DockerClient | None, specs: Sequence[BuildSpec], b
     here = next(folder for folder in (build.resolve(), *build.resolve().parents) if folder.is_dir())
     if client is None:
         data = next(f for f in (Path("/var/lib/docker"), Path("/var/lib"), Path("/")) if f.is_dir())
+        is_local = not os.environ.get("DOCKER_HOST")
     else:
         data = Path(client.info()["DockerRootDir"])
-    is_local = client is None or str(client.api.base_url).startswith("http+docker://")
+        is_local = str(client.api.base_url).startswith("http+docker://")  # a socket, not the network
     try:
         if not is_local:
             raise FileNotFoundError(data)
         findings = [_check_free("disk", data, needed)]
         same = data.stat().st_dev == here.stat().st_dev
     except OSError:  # another machine, or a virtual one
-        message = (
-            f"{needed / 1e9:.1f} GB needed; what is free in the engine's {data} cannot be seen from here"
-        )
+        message = f"{needed / 1e9:.1f} GB needed; what is free where the engine keeps its data cannot be seen from here"
         findings = [warning("disk", message, "make sure there: df -h")]
         same = False
     return findings if same else [*findings, _check_free("disk of build folder", here, _CONTEXT)]

@@ -16,7 +16,14 @@ from docker.errors import APIError, ImageNotFound
 
 from tritonbuild import doctor, reaching
 from tritonbuild.buildkit import Builder
-from tritonbuild.doctor import bytes_needed, check_base_images, check_disk, check_engine, check_gpu
+from tritonbuild.doctor import (
+    bytes_needed,
+    check_base_images,
+    check_builder,
+    check_disk,
+    check_engine,
+    check_gpu,
+)
 from tritonbuild.errors import CommandFailed, ToolMissing
 from tritonbuild.findings import Finding
 from tritonbuild.spec import BuildSpec
@@ -205,6 +212,29 @@ def test_podman_is_judged_by_its_api(machine: Machine) -> None:
     assert _levels(check_engine()[1]) == ["ok"]
 
 
+def test_a_socket_that_may_not_be_used_is_told_from_an_engine_that_is_down(machine: Machine) -> None:
+    message = "no container engine answers: ('Connection aborted.', PermissionError(13, 'Permission denied'))"
+    machine.engine_failure = ToolMissing(message, hint="start Docker")
+    _, [finding] = check_engine()
+    assert "join the group" in str(finding.remedy)
+
+
+def test_a_client_without_buildkit_is_a_problem_unless_a_build_brings_one(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking() -> None:
+        message = "no docker client here can build with BuildKit"
+        raise ToolMissing(message, hint="install docker-buildx")
+
+    monkeypatch.setattr(doctor, "find_builder", lacking)
+    [finding] = check_builder()
+    assert (finding.level, finding.remedy) == ("problem", "install docker-buildx")
+    machine.can_start = True
+    assert _levels(check_builder()) == ["warning"]
+    machine.tools.add("dockerd")  # then docker.io is not installed anew
+    assert _levels(check_builder()) == ["problem"]
+
+
 # --- disk ---------------------------------------------------------------------------------
 
 
@@ -251,6 +281,14 @@ def test_the_disk_of_another_machine_is_not_guessed(
     assert first.level == "warning"
     assert "cannot be seen from here" in first.message
     assert [finding.subject for finding in rest] == ["disk of build folder"]
+
+
+def test_the_disk_of_a_remote_engine_that_is_down_is_not_guessed_either(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, cpu: BuildSpec, tmp_path: Path
+) -> None:
+    assert check_disk(None, [cpu], tmp_path)[0].level == "ok"
+    monkeypatch.setenv("DOCKER_HOST", "tcp://build-host:2376")
+    assert check_disk(None, [cpu], tmp_path)[0].level == "warning"
 
 
 # --- images -------------------------------------------------------------------------------

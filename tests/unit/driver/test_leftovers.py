@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +67,12 @@ def test_looking_at_a_lock_does_not_take_it(row: Path) -> None:
     with filelock.FileLock(str(row / "lock"), timeout=0):
         assert is_held(row / "lock")
     assert not is_held(row / "lock")
+
+
+def test_two_that_look_at_a_lock_do_not_take_each_other_for_a_build(row: Path) -> None:
+    with (row / "lock").open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not is_held(row / "lock")
 
 
 def test_a_download_is_abandoned_when_its_process_has_ended(row: Path, tmp_path: Path) -> None:
