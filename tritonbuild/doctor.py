@@ -151,8 +151,10 @@ def check_gpu(specs: Iterable[BuildSpec]) -> list[Finding]:
     if not rows:
         return []
     if shutil.which("nvidia-smi") is None:
-        lowest = ", ".join(sorted({s.engine.driver_min for s in rows if s.engine.driver_min}))
-        remedy = f"build here, serve where the driver is {lowest} or newer"
+        needed = max(
+            (s.engine.driver_min for s in rows if s.engine.driver_min), key=Version, default="of its time"
+        )
+        remedy = f"build here, serve where the driver is {needed} or newer"
         return [warning("gpu", "no nvidia-smi, so no GPU can serve a cuda image here", remedy)]
     query = ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
     try:
