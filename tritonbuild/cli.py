@@ -10,17 +10,20 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
 from rich.table import Table
 
 from tritonbuild import buildkit
+from tritonbuild.comparing import compare_rows, describe_row, difference_lines
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, check_model_folder
-from tritonbuild.errors import BuildError, NothingSelected, UnsupportedFeature, UsageError
+from tritonbuild.doctor import examine
+from tritonbuild.errors import BuildError, NothingSelected, ProblemsFound, UnsupportedFeature, UsageError
 from tritonbuild.features import OPTIONS, FeatureRequest, check_features, check_spelling
-from tritonbuild.identifiers import BuildId, check_release, did_you_mean, nearest, select
+from tritonbuild.identifiers import BuildId, check_release, did_you_mean, find_row, nearest, select
 from tritonbuild.locking import check_lock, write_lock
 from tritonbuild.matrix import Matrix, load_matrix
 from tritonbuild.paths import BUILD, MATRIX, ROOT
@@ -43,7 +46,8 @@ _EPILOG = """\
 Without a verb, `build` is meant: ./build.py --upstream-container-version=24.08
 Exit codes: 0 done; 1 unexpected; 2 usage; 3 versions.yaml; 4 no such row; 5 feature not there;
 6 stale file; 7 tool missing; 8 program failed; 9 download; 10 image not as promised;
-11 smoke test; 12 too large; 13 busy; 130 interrupted."""
+11 smoke test; 12 too large; 13 busy; 14 doctor found problems;
+130 interrupted."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -179,6 +183,11 @@ def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     listing.add_argument("--json", action="store_true", help="as JSON, for CI")
     show = add("show", "show what a row is made of")
     show.add_argument("selector", help="row, such as 24.08-cpu-pypi")
+    diff = add("diff", "say what changes from one row to another")
+    diff.add_argument("before", metavar="ROW", help="row, such as 24.08-cpu-pypi")
+    diff.add_argument("after", metavar="ROW", help="the row to compare it with")
+    diff.add_argument("--json", action="store_true", help="as JSON, for programs")
+    diff.add_argument("--build-dir", type=Path, metavar="DIR", help="where builds left their records")
     render = add("render", "write dockerfiles/ from versions.yaml and templates/")
     render.add_argument("--check", action="store_true", help="write nothing; fail when a file would change")
     lock = add("lock", "resolve requirements.lock of rows anew")
@@ -199,6 +208,18 @@ def make_parser() -> tuple[_Parser, dict[str, _Parser]]:
     smoke.add_argument("selector", help="row, such as 24.08-cpu-pypi")
     smoke.add_argument("--image", metavar="REF", help="image to test (default: the row's tag)")
     smoke.add_argument("--build-dir", type=Path, metavar="DIR", help="where records go")
+    doctor = add("doctor", "look for what would stop a build on this machine; changes nothing")
+    doctor.add_argument("selector", nargs="?", help="row or shell pattern of rows (default: as build)")
+    doctor.add_argument("--json", action="store_true", help="as JSON, for programs")
+    doctor.add_argument("--build-dir", type=Path, metavar="DIR", help="where builds leave their records")
+    doctor.add_argument(
+        "--wheelhouse",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="folder of wheels (repeat)",
+    )
     for verb in made.values():
         if verb is not made["build"]:
             _add_output_flags(verb)
@@ -374,20 +395,7 @@ def run_list(options: argparse.Namespace, console: Console) -> None:
     matrix = load_matrix(MATRIX)
     specs = [resolve_spec(matrix, row) for row in select(options.selector, matrix.rows())]
     if options.json:
-        rows = [
-            {
-                "row": str(s.row),
-                "release": s.row.release,
-                "variant": s.row.variant,
-                "source": s.row.source,
-                "triton": s.triton,
-                "vllm": s.vllm,
-                "cuda": s.engine.cuda,
-                "image": image_reference(s),
-            }
-            for s in specs
-        ]
-        console.result(json.dumps(rows, indent=2))
+        console.result(json.dumps([describe_row(s) for s in specs], indent=2))
         return
     table = Table(box=None, pad_edge=False)
     for title in ("row", "Triton", "vLLM", "torch", "CUDA", "image"):
@@ -412,6 +420,19 @@ def run_show(options: argparse.Namespace, console: Console) -> None:
             "release": matrix.releases[row.release].model_dump(mode="json", exclude={"images"}),
         }
         console.result(json.dumps(facts, indent=2))
+
+
+def run_diff(options: argparse.Namespace, console: Console) -> None:
+    matrix = load_matrix(MATRIX)
+    before, after = (
+        resolve_spec(matrix, find_row(name, matrix.rows())) for name in (options.before, options.after)
+    )
+    difference = compare_rows(before, after, options.build_dir)
+    if options.json:
+        console.result(json.dumps(difference.as_json(), indent=2))
+        return
+    for line in difference_lines(difference):
+        console.result(line)
 
 
 def run_render(options: argparse.Namespace, console: Console) -> None:
@@ -469,14 +490,38 @@ def run_smoke(options: argparse.Namespace, console: Console) -> None:
             console.result(f"  skipped {reason}")
 
 
+def run_doctor(options: argparse.Namespace, console: Console) -> None:
+    matrix = load_matrix(MATRIX)
+    if options.selector:
+        rows = select(options.selector, matrix.rows())
+    else:
+        rows = choose_rows(parse_arguments(["build"]), matrix)
+    specs = [resolve_spec(matrix, row) for row in rows]
+    findings = examine(specs, options.build_dir, options.wheelhouse)
+    if options.json:
+        report = {"rows": list(map(str, rows)), "findings": [asdict(finding) for finding in findings]}
+        console.result(json.dumps(report, indent=2))
+    else:
+        for finding in findings:
+            console.result(finding.line)
+    count = sum(finding.level == "problem" for finding in findings)
+    if count:
+        message = f"{count} problem{'s' if count > 1 else ''} found"
+        raise ProblemsFound(
+            message, hint="each has its remedy at the end of its line, or as `remedy` in JSON"
+        )
+
+
 _VERBS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "build": run_build,
     "list": run_list,
     "show": run_show,
+    "diff": run_diff,
     "render": run_render,
     "lock": run_lock,
     "inspect": run_inspect,
     "smoke": run_smoke,
+    "doctor": run_doctor,
 }
 
 

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import docker
+import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.images import Image
 
 from tritonbuild.errors import CommandFailed, ToolMissing
 
 
-def connect() -> docker.DockerClient:
-    """Return a client of the engine that DOCKER_HOST or the default socket names."""
+def connect(*, timeout: int = 600) -> docker.DockerClient:
+    """Return a client of the engine that DOCKER_HOST or the default socket names.
+
+    ``timeout`` is how many seconds the engine may take for an answer.
+    """
     try:
-        client = docker.from_env(timeout=600)
+        client = docker.from_env(timeout=timeout)
         client.ping()
     except DockerException as error:
         message = f"no container engine answers: {_first_line(error)}"
@@ -40,6 +45,28 @@ def pull_image(client: docker.DockerClient, reference: str) -> str | None:
     except (APIError, DockerException) as error:
         return _first_line(error)
     return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lookup:
+    """Whether a registry was reached, and why it does not hand out the image, if so."""
+
+    reached: bool
+    reason: str | None = None
+
+
+def ask_registry(client: docker.DockerClient, reference: str) -> Lookup:
+    """Let the engine look an image up without pulling it.
+
+    The engine is asked, not the registry: it has its own network, proxy, mirrors and certificates.
+    """
+    try:
+        client.images.get_registry_data(reference)
+    except APIError as error:
+        return Lookup(reached=bool(error.is_client_error()), reason=_first_line(error))
+    except (DockerException, requests.RequestException) as error:  # the latter: no answer in time
+        return Lookup(reached=False, reason=_first_line(error))
+    return Lookup(reached=True)
 
 
 def import_image(

@@ -90,3 +90,9 @@ class Busy(BuildError):
     """Another process is building the same row."""
 
     exit_code = 13
+
+
+class ProblemsFound(BuildError):
+    """An examination of the machine found what would make a build fail."""
+
+    exit_code = 14

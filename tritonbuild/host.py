@@ -26,7 +26,7 @@ from tritonbuild.process import run
 
 _ENGINE_LOG = BUILD / "dockerd.log"
 _START_SECONDS = 60
-_PID_FILES = (Path("/var/run/docker.pid"), Path("/var/run/docker/containerd/containerd.pid"))
+PID_FILES = (Path("/var/run/docker.pid"), Path("/var/run/docker/containerd/containerd.pid"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,11 @@ def _is_debian() -> bool:
 def can_install() -> bool:
     """Tell whether Debian packages can be installed here: root on Debian or Ubuntu."""
     return os.geteuid() == 0 and _is_debian() and shutil.which("apt-get") is not None
+
+
+def can_start_engine() -> bool:
+    """Tell whether a build would install or start an engine where none answers."""
+    return not os.environ.get("DOCKER_HOST") and can_install()
 
 
 def _apt_install(packages: list[str], step: Step) -> None:
@@ -81,19 +86,21 @@ def ensure_engine(step: Step) -> docker.DockerClient:
     return _start_engine(step)
 
 
-def remove_stale_pid_files(files: Iterable[Path], proc: Path = Path("/proc")) -> None:
-    """Remove pid files of a killed engine whose number now belongs to another program, or to none.
+def find_stale_pid_files(files: Iterable[Path], proc: Path = Path("/proc")) -> list[Path]:
+    """Return pid files of a killed engine whose number now belongs to another program, or to none.
 
     dockerd only asks whether the number is taken, and then refuses to start, or waits for a
     containerd that is something else.
     """
+    stale = []
     for file in files:
         if not file.is_file():
             continue
         program = proc / file.read_text(encoding="utf-8").strip() / "comm"
         owner = program.read_text(encoding="utf-8").strip() if program.is_file() else None
         if owner not in ("dockerd", "containerd"):
-            file.unlink()
+            stale.append(file)
+    return stale
 
 
 def _start_engine(step: Step) -> docker.DockerClient:
@@ -103,7 +110,8 @@ def _start_engine(step: Step) -> docker.DockerClient:
     else:
         step.milestone(f"starting dockerd, its log is {_ENGINE_LOG.relative_to(BUILD.parent)}")
         _ENGINE_LOG.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale_pid_files(_PID_FILES)
+        for stale in find_stale_pid_files(PID_FILES):
+            stale.unlink()
         with _ENGINE_LOG.open("ab") as log:
             # A session of its own: the engine outlives this process and its terminal.
             daemon = subprocess.Popen(
@@ -123,6 +131,11 @@ def _start_engine(step: Step) -> docker.DockerClient:
             time.sleep(0.3)
 
 
+def made_base(base: Base) -> str | None:
+    """Return the name of the image that is made where ``base`` cannot be pulled."""
+    return f"tritonbuild-base:{base.suite}" if base.suite else None
+
+
 def ensure_base(
     client: docker.DockerClient,
     base: Base,
@@ -134,7 +147,7 @@ def ensure_base(
 ) -> BaseImage:
     """Return the base image to build from: local, else pulled, else made with mmdebstrap."""
     wanted = override or base.pinned_ref
-    made = f"tritonbuild-base:{base.suite}" if base.suite else None
+    made = made_base(base)
     image = None if force_pull else find_image(client, wanted)
     if image:
         return BaseImage(reference=wanted, image_id=str(image.id), origin=wanted)

@@ -64,3 +64,12 @@ def select(pattern: str, known: Iterable[BuildId]) -> list[BuildId]:
         message = f"no row of versions.yaml matches {pattern!r}"
         raise NothingSelected(message, hint=did_you_mean(pattern, map(str, rows)))
     return chosen
+
+
+def find_row(name: str, known: Iterable[BuildId]) -> BuildId:
+    """Return the row of exactly this id; raise UsageError with the nearest one otherwise."""
+    rows = {str(row): row for row in known}
+    if name not in rows:
+        message = f"{name!r} is not a row of versions.yaml"
+        raise UsageError(message, hint=did_you_mean(name, rows))
+    return rows[name]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import docker
+from packaging.utils import canonicalize_name
 
 from tritonbuild.engine import run_python
 from tritonbuild.errors import ImageRejected, OverBudget
 from tritonbuild.files import sha256_file
+from tritonbuild.locking import locked_versions
 from tritonbuild.paths import IMAGE_FILES
 from tritonbuild.spec import BuildSpec
 
@@ -30,24 +31,14 @@ def read_facts(client: docker.DockerClient, image: str) -> Facts:
     return facts
 
 
-def _locked(spec: BuildSpec) -> dict[str, str]:
-    text = (spec.folder / "requirements.lock").read_text(encoding="utf-8")
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", text, flags=re.MULTILINE)
-    return {name.lower(): version for name, version in pins}
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def find_differences(spec: BuildSpec, facts: Facts) -> list[str]:
     """Return one line for each thing in the image that its row does not promise."""
     problems = []
     if facts["python"] != spec.base.python:
         problems.append(f"Python is {facts['python']}, the row says {spec.base.python}")
-    installed = {_normal(name): version for name, version in facts["packages"].items()}
-    for name, version in _locked(spec).items():
-        found = installed.get(_normal(name))
+    installed = {str(canonicalize_name(name)): version for name, version in facts["packages"].items()}
+    for name, version in locked_versions(spec).items():
+        found = installed.get(name)
         if found != version:
             problems.append(f"{name} is {found or 'missing'}, the lock says {version}")
     declared = spec.server.features.model_dump(mode="json")

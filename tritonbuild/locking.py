@@ -9,6 +9,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 from tritonbuild.errors import StaleError, ToolMissing
 from tritonbuild.files import write_if_different
 from tritonbuild.matrix import Wheel
@@ -82,6 +85,20 @@ def check_lock(spec: BuildSpec) -> None:
             state = "was made from other pins than versions.yaml holds" if path.is_file() else "is missing"
             message = f"{spec.row}: {path.relative_to(ROOT)} {state}"
             raise StaleError(message, hint=f"run `./build.py lock {spec.row}` and commit the result")
+
+
+def locked_versions(spec: BuildSpec) -> dict[str, str]:
+    """Return the version of each package in the row's lock, by its normalized name."""
+    path = spec.folder / LOCK
+    if not path.is_file():
+        message = f"{spec.row}: {path.relative_to(ROOT)} is missing"
+        raise StaleError(message, hint=f"run `./build.py lock {spec.row}` and commit the result")
+    pins = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith(("#", " ")):  # the rest are the hashes of the line above
+            requirement = Requirement(line.removesuffix("\\"))
+            pins[canonicalize_name(requirement.name)] = str(requirement.specifier).removeprefix("==")
+    return {str(name): version for name, version in pins.items()}
 
 
 def _compile(

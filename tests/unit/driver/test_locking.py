@@ -15,7 +15,7 @@ import pytest
 from tritonbuild import locking
 from tritonbuild import spec as spec_module
 from tritonbuild.errors import StaleError, ToolMissing
-from tritonbuild.locking import LOCK, MODEL_LOCK, check_lock, find_uv, write_lock
+from tritonbuild.locking import LOCK, MODEL_LOCK, check_lock, find_uv, locked_versions, write_lock
 from tritonbuild.matrix import Exclude, Matrix, Override, load_matrix
 from tritonbuild.paths import DOCKERFILES, MATRIX
 from tritonbuild.spec import BuildSpec, resolve_spec
@@ -32,6 +32,34 @@ def _name(path: Path) -> str:
 @pytest.mark.parametrize("row", ROWS)
 def test_the_committed_locks_belong_to_their_pins(spec_of: SpecOf, row: str) -> None:
     check_lock(spec_of(row))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_versions_of_a_lock_can_be_read(spec_of: SpecOf, row: str) -> None:
+    spec = spec_of(row)
+    versions = locked_versions(spec)
+    text = (spec.folder / LOCK).read_text(encoding="utf-8")
+    assert len(versions) == len(re.findall(r"^\S+==", text, flags=re.MULTILINE))
+    assert versions[spec.engine.package] == spec.engine.version
+    assert versions["torch"] == spec.engine.torch
+
+
+def test_names_and_markers_of_a_lock_are_read_as_pip_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpu: BuildSpec
+) -> None:
+    monkeypatch.setattr(type(cpu), "folder", tmp_path)
+    lines = "# x\nA_b.C==1.0+cpu ; python_version < '4' \\\n    --hash=sha256:0\nd==2\n"
+    (tmp_path / LOCK).write_text(lines, encoding="utf-8")
+    assert locked_versions(cpu) == {"a-b-c": "1.0+cpu", "d": "2"}
+
+
+def test_reading_a_lock_that_is_missing_names_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, cpu: BuildSpec
+) -> None:
+    monkeypatch.setattr(type(cpu), "folder", DOCKERFILES / "nowhere")
+    with pytest.raises(StaleError, match=r"nowhere/requirements.lock is missing") as failure:
+        locked_versions(cpu)
+    assert failure.value.hint == "run `./build.py lock 24.08-cpu-pypi` and commit the result"
 
 
 def test_every_lock_belongs_to_a_row(matrix: Matrix) -> None:
