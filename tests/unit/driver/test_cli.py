@@ -267,7 +267,7 @@ REFUSED = [
     (["build", "24.08-cpu-pypi", "--enable-gpu"], 5, "--enable-gpu asks for a cuda image", "a cuda row"),
     (["build", "24.08-cpu-pypi", "--enable-all"], 5, "--enable-all asks for a cuda image", "a cuda row"),
     (["build", "24.08-cpu-pipy"], 4, "no row of versions.yaml matches", "did you mean '24.08-cpu-pypi'?"),
-    (["--upstream-container-version=24.10", "--enable-gpu"], 4, "no cuda image of 24.10", "24.08-cuda-pypi"),
+    (["--upstream-container-version=24.03", "--enable-gpu"], 4, "no cuda image of 24.03", "-cuda-pypi"),
     (["--server-source=ngc"], 4, "no cpu image of 24.08 from 'ngc'", "24.08-cpu-pypi"),
     (["--server-source=conda"], 2, "invalid choice: 'conda'", "--help"),
     (["--wheelhouse=/nowhere"], 2, "--wheelhouse: /nowhere is not a folder", "*.whl"),

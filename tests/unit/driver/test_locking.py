@@ -92,6 +92,13 @@ def test_the_rows_own_wheels_are_locked_by_the_pinned_hash_alone(spec_of: SpecOf
         assert re.findall(r"sha256:([0-9a-f]{64})", entry[1]) == [wheel.sha256]
 
 
+def test_triton_lang_finds_the_setuptools_that_it_imports(spec_of: SpecOf) -> None:
+    """It does not ask for it; neither does Debian's Python bring it."""
+    for spec in map(spec_of, ROWS):
+        text = (spec.folder / LOCK).read_text(encoding="utf-8")
+        assert "\ntriton==" not in text or "\nsetuptools==" in text, spec.row
+
+
 def test_rows_with_the_same_engine_have_the_same_lock(spec_of: SpecOf) -> None:
     """Else the engine would see two layers where one does."""
     texts: dict[object, set[bytes]] = {}
