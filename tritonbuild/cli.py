@@ -417,7 +417,8 @@ def run_show(options: argparse.Namespace, console: Console) -> None:
             "server": spec.server.model_dump(mode="json"),
             "engine": spec.engine.model_dump(mode="json"),
             "model": spec.model.model_dump(mode="json") if spec.model else None,
-            "release": matrix.releases[row.release].model_dump(mode="json", exclude={"images"}),
+            "release": matrix.releases[row.release].model_dump(mode="json", exclude={"images"})
+            | {"conflicts": [c.model_dump(mode="json") for c in spec.conflicts]},
         }
         console.result(json.dumps(facts, indent=2))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from tritonbuild.errors import MatrixError
 from tritonbuild.identifiers import SOURCES, VARIANTS, BuildId, did_you_mean, nearest
@@ -142,6 +143,8 @@ class Engine(_Model):
     wheels: tuple[Wheel, ...] = ()
     strip: tuple[Name, ...] = ()
     prune: tuple[PathPattern, ...] = ()
+    # Why its rows do not have the vLLM that upstream pins for their release.
+    substitute: Reasoned | None = None
     evidence: tuple[Evidence, ...] = Field(min_length=1)
 
 
@@ -164,6 +167,13 @@ class Cell(_Model):
     model: str | None = None
 
 
+class CellDefaults(_Model):
+    base: str | None = None
+    server: str | None = None
+    engine: str | None = None
+    model: str | None = None
+
+
 class VllmPins(_Model):
     public: Version
     ngc: Version | None = None
@@ -183,6 +193,13 @@ class Defaults(_Model):
     release: Release
     image: Name
     size_budget_mb: dict[Literal["cpu", "cuda"], int]
+    images: dict[str, CellDefaults] = {}
+
+
+def _mapping(data: Any, key: str) -> dict[str, Any]:
+    """Return the mapping under ``key``, or an empty one where the data has another shape."""
+    value = data.get(key) if isinstance(data, dict) else None
+    return value if isinstance(value, dict) else {}
 
 
 class Matrix(_Model):
@@ -195,6 +212,28 @@ class Matrix(_Model):
     models: dict[Name, BakedModel]
     releases: dict[Release, ReleaseFacts]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_images(cls, data: Any) -> Any:
+        """Give each image of a release what it leaves out and ``defaults.images`` says for its key."""
+        common = _mapping(_mapping(data, "defaults"), "images")
+        releases = _mapping(data, "releases")
+        if not common or not releases:
+            return data
+        filled = {}
+        for release, facts in releases.items():
+            filled[release] = facts
+            if images := _mapping(facts, "images"):
+                filled[release] = facts | {
+                    "images": {
+                        key: {k: v for k, v in _mapping(common, key).items() if k in Cell.model_fields} | cell
+                        if isinstance(cell, dict)
+                        else cell
+                        for key, cell in images.items()
+                    }
+                }
+        return data | {"releases": filled}
+
     def rows(self) -> list[BuildId]:
         """Return every row of the matrix, ordered."""
         return sorted(
@@ -205,6 +244,23 @@ class Matrix(_Model):
 
     def cell(self, row: BuildId) -> Cell:
         return self.releases[row.release].images[f"{row.variant}-{row.source}"]
+
+    def conflicts(self, row: BuildId) -> tuple[Conflict, ...]:
+        """Return those of the release, and the one that an engine in place of upstream's makes."""
+        facts = self.releases[row.release]
+        engine = self.engines[self.cell(row).engine]
+        if engine.substitute is None or engine.version == facts.vllm.public:
+            return facts.conflicts
+        substituted = Conflict(
+            about=f"vllm of the {row.variant} variant",
+            values=(
+                f"{facts.vllm.public} (build.py of r{row.release})",
+                f"{engine.version} ({engine.package})",
+            ),
+            chosen=engine.version,
+            reason=engine.substitute.reason,
+        )
+        return (*facts.conflicts, substituted)
 
 
 def _line_of(node: yaml.Node | None, location: tuple[str | int, ...]) -> int | None:
@@ -276,6 +332,24 @@ def _find_contradictions(matrix: Matrix) -> list[tuple[tuple[str | int, ...], st
         for field in wanted:
             if getattr(server, field) is None:
                 problems.append((("servers", name), f"a {server.source} server needs {field!r}"))
+    tables: dict[str, Mapping[str, object]] = {
+        "base": matrix.bases,
+        "server": matrix.servers,
+        "engine": matrix.engines,
+        "model": matrix.models,
+    }
+
+    def check_names(
+        cell: Cell | CellDefaults, where: tuple[str | int, ...], common: CellDefaults | None = None
+    ) -> None:
+        for field, table in tables.items():
+            value = getattr(cell, field)
+            # What a default says wrong is reported there, not once more for each release.
+            if value is not None and value not in table and value != getattr(common, field, None):
+                problems.append(((*where, field), f"{value!r} is not defined; {did_you_mean(value, table)}"))
+
+    for key, common in matrix.defaults.images.items():
+        check_names(common, ("defaults", "images", key))
     for release, facts in matrix.releases.items():
         for key, cell in facts.images.items():
             here: tuple[str | int, ...] = ("releases", release, "images", key)
@@ -283,17 +357,7 @@ def _find_contradictions(matrix: Matrix) -> list[tuple[tuple[str | int, ...], st
             if variant not in VARIANTS or source not in SOURCES:
                 problems.append((here, f"{key!r} is not <variant>-<source>, such as cpu-pypi"))
                 continue
-            for field, table in (
-                ("base", matrix.bases),
-                ("server", matrix.servers),
-                ("engine", matrix.engines),
-                ("model", matrix.models),
-            ):
-                value = getattr(cell, field)
-                if value is not None and value not in table:
-                    problems.append(
-                        ((*here, field), f"{value!r} is not defined; {did_you_mean(value, table)}")
-                    )
+            check_names(cell, here, matrix.defaults.images.get(key))
             server_ = matrix.servers.get(cell.server)
             engine = matrix.engines.get(cell.engine)
             if server_ and server_.triton != facts.triton:

@@ -69,7 +69,7 @@ def resolve_spec(matrix: Matrix, row: BuildId) -> BuildSpec:
         model=matrix.models[cell.model] if cell.model else None,
         is_default_source=row.source == default_source(siblings),
         size_budget_mb=matrix.defaults.size_budget_mb["cuda" if row.variant == "cuda" else "cpu"],
-        conflicts=matrix.releases[row.release].conflicts,
+        conflicts=matrix.conflicts(row),
     )
 
 

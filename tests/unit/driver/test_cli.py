@@ -108,8 +108,8 @@ def test_flags_choose_the_row(run_cli: Cli, built: list[Any], words: str, row: s
 
 
 def test_a_pattern_builds_every_row_it_matches(run_cli: Cli, built: list[Any]) -> None:
-    assert run_cli("build", "24.*-cpu-pypi").code == 0
-    assert _rows(built) == ["24.08-cpu-pypi", "24.10-cpu-pypi"]
+    assert run_cli("build", "24.0[89]-cpu-*").code == 0
+    assert _rows(built) == ["24.08-cpu-pypi", "24.09-cpu-pypi"]
 
 
 def test_choose_rows_is_pure(matrix: Matrix) -> None:
@@ -224,7 +224,7 @@ REFUSED = [
     (["--backend=vlm:r24.08"], 2, "--backend: unknown value 'vlm'", "did you mean 'vllm'?"),
     (["--backend=python:r24.07"], 5, "holds python of r24.08, not of 'r24.07'", "--backend=python:r24.08"),
     (["--upstream-container-version=99.99"], 2, "'99.99' is not a release", "two digits"),
-    (["--upstream-container-version=23.10"], 2, "release 23.10 is not in versions.yaml", "24.08, 24.10"),
+    (["--upstream-container-version=23.11"], 2, "release 23.11 is not in versions.yaml", "23.10, 23.12"),
     (["--upstream-container-version=24.8"], 2, "'24.8' is not a release", ": 24.08"),
     (["--upstream-container-version=24.08; id"], 2, "'24.08; id' is not a release", "two digits"),
     (["--container-version=24.8"], 2, "--container-version: '24.8'", ": 24.08"),
@@ -264,7 +264,7 @@ REFUSED = [
     (["diff", "24.08-cpu-pypi"], 2, "the following arguments are required: ROW", "see build.py diff --help"),
     (["list", "--jsn"], 2, "unknown argument '--jsn'", "did you mean --json?"),
     (["--tag=one:1", "build"], 4, "matches 'build'", "known"),
-    (["build", "24.*-cpu-*", "--tag=one:1"], 2, "--tag names one image, but 2 rows", "select one row"),
+    (["build", "24.0[89]-cpu-*", "--tag=one:1"], 2, "--tag names one image, but 2 rows", "select one row"),
     (
         ["build", "24.08-cpu-pypi", "--upstream-container-version=24.08"],
         2,
@@ -275,7 +275,7 @@ REFUSED = [
     (["build", "24.08-cpu-pypi", "--enable-gpu"], 5, "--enable-gpu asks for a cuda image", "a cuda row"),
     (["build", "24.08-cpu-pypi", "--enable-all"], 5, "--enable-all asks for a cuda image", "a cuda row"),
     (["build", "24.08-cpu-pipy"], 4, "no row of versions.yaml matches", "did you mean '24.08-cpu-pypi'?"),
-    (["--upstream-container-version=24.10", "--enable-gpu"], 4, "no cuda image of 24.10", "24.08-cuda-pypi"),
+    (["--upstream-container-version=24.03", "--enable-gpu"], 4, "no cuda image of 24.03", "-cuda-pypi"),
     (["--server-source=ngc"], 4, "no cpu image of 24.08 from 'ngc'", "24.08-cpu-pypi"),
     (["--server-source=conda"], 2, "invalid choice: 'conda'", "--help"),
     (["--wheelhouse=/nowhere"], 2, "--wheelhouse: /nowhere is not a folder", "*.whl"),
@@ -285,7 +285,7 @@ REFUSED = [
     (["--image=debian:bookworm"], 2, "--image: 'debian:bookworm' is not base,REF", "--image base,"),
     (["--image=gpu-base,debian:bookworm"], 2, "is not base,REF", "--image base,"),
     (["--build-secret", "token"], 2, "--build-secret: expected 2 arguments", "--help"),
-    (["smoke", "24.*", "--image=x"], 2, "--image names one image, but 4 rows", "select one row"),
+    (["smoke", "24.08-*", "--image=x"], 2, "--image names one image, but 3 rows", "select one row"),
     (["show"], 2, "the following arguments are required: selector", "--help"),
     (["--enable-gpu=1"], 2, "ignored explicit argument '1'", "--help"),
 ]
@@ -404,7 +404,7 @@ def test_show_tells_all_pins_of_a_row(run_cli: Cli) -> None:
     shown = json.loads(run_cli("show", "24.08-cpu-pypi").out)
     assert shown["server"]["requirement"] == "nvidia-pytriton==0.5.11"
     assert shown["engine"]["version"] == "0.30.0"
-    assert shown["release"]["conflicts"][0]["chosen"] == "0.5.3.post1"
+    assert [c["chosen"] for c in shown["release"]["conflicts"]] == ["0.5.3.post1", "0.30.0"]
 
 
 def test_render_check_agrees_with_what_is_committed(run_cli: Cli) -> None:

