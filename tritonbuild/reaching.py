@@ -18,7 +18,6 @@ from tritonbuild.matrix import Wheel
 from tritonbuild.paths import BUILD
 from tritonbuild.secrets import find_ca_bundle, index_settings
 
-_PYPI = "https://pypi.org/simple"
 _TIMEOUT = (5, 10)  # seconds to connect, seconds to answer
 _SKEW = dt.timedelta(minutes=1)
 _HARMFUL_SKEW = dt.timedelta(hours=1)
@@ -59,11 +58,18 @@ def ask(url: str, insecure: Sequence[str] = ()) -> Answer:
     return Answer(url=url, status=reply.status_code, date=headers.get("Date"), age=headers.get("Age"))
 
 
+def default_index() -> str:
+    """Return the index that pip asks where none is configured, as pip itself names it."""
+    from pip._internal.models.index import PyPI
+
+    return str(PyPI.simple_url)
+
+
 def ask_indexes(package: str) -> list[Answer]:
     """Ask each package index that pip and uv are configured with for ``package``."""
     settings = index_settings()
     extra = settings.get("extra-index-url", [])
-    indexes = [str(settings.get("index-url", _PYPI)), *extra]
+    indexes = [str(settings.get("index-url") or default_index()), *extra]
     insecure = settings.get("allow-insecure-host", [])
     return [ask(f"{index.rstrip('/')}/{package}/", insecure) for index in indexes]
 

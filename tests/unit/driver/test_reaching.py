@@ -6,12 +6,21 @@ import datetime as dt
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
 from tritonbuild import reaching
-from tritonbuild.reaching import Answer, ask, ask_indexes, check_clock, check_indexes, check_wheels
+from tritonbuild.reaching import (
+    Answer,
+    ask,
+    ask_indexes,
+    check_clock,
+    check_indexes,
+    check_wheels,
+    default_index,
+)
 from tritonbuild.spec import BuildSpec
 
 NOW = dt.datetime(2026, 10, 1, 12, 0, tzinfo=dt.timezone.utc)
@@ -56,20 +65,21 @@ def test_the_indexes_of_pips_configuration_are_asked(
     assert "secret" not in "".join(finding.line for finding in findings)
 
 
-def test_pypi_is_asked_where_nothing_is_configured(network: Network) -> None:
-    network.statuses = {"pypi.org": 200}
-    assert check_indexes("vllm", ask_indexes("vllm"))[0].message == "pypi.org answers and has vllm"
+def test_the_default_index_is_asked_where_nothing_is_configured(network: Network) -> None:
+    host = urlsplit(default_index()).netloc
+    network.statuses = {host: 200}
+    assert check_indexes("vllm", ask_indexes("vllm"))[0].message == f"{host} answers and has vllm"
 
 
 def test_no_answer_is_waited_for_long(network: Network) -> None:
-    network.statuses = {"pypi.org": 200}
+    network.statuses = {urlsplit(default_index()).netloc: 200}
     ask_indexes("vllm")
     assert sum(network.asked[0][2]["timeout"]) <= 15
 
 
 def test_an_index_that_knows_only_get_is_asked_so(network: Network) -> None:
-    network.statuses = {"pypi.org": 405}
-    assert ask("https://pypi.org/simple/vllm/").status == 200
+    network.statuses = {"one.example": 405}
+    assert ask("https://one.example/simple/vllm/").status == 200
     assert [name for name, _, _ in network.asked] == ["head", "get"]
 
 
