@@ -40,15 +40,9 @@ class Backend:
         self._pb_utils = pb_utils
         self._logger = pb_utils.Logger
         self._settings = read_settings(args)
-        raw_args = modeljson.read_engine_args(self._settings.engine_args_path)
+        start = self._make_start()
         began = time.monotonic()
-        self._worker = WorkerProcess(self._environment(raw_args))
-        # While the worker imports vLLM.
-        try:
-            start = self._make_start(raw_args)
-        except BaseException:
-            self._worker.kill()
-            raise
+        self._worker = WorkerProcess(self._environment(start.engine_args))
         started = self._worker.start_engine(start, self._logger.log_verbose)
         self._logger.log_info(
             f"[vllm] {started.description} engine started in {time.monotonic() - began:.1f} s"
@@ -84,8 +78,8 @@ class Backend:
         # Nothing is left to clean up, and taking an interpreter apart takes time.
         atexit.register(_exit_now)
 
-    def _make_start(self, raw_args: dict[str, Any]) -> messages.Start:
-        engine_args = self._check_engine_args(raw_args)
+    def _make_start(self) -> messages.Start:
+        engine_args = self._read_engine_args()
         return messages.Start(
             engine_args=engine_args,
             loras=self._read_loras(engine_args),
@@ -94,7 +88,8 @@ class Backend:
             num_lanes=max(1, min(MAX_LANES, int(processes.count_cpus() // 2))),
         )
 
-    def _check_engine_args(self, engine_args: dict[str, Any]) -> dict[str, Any]:
+    def _read_engine_args(self) -> dict[str, Any]:
+        engine_args = modeljson.read_engine_args(self._settings.engine_args_path)
         path = enginefields.find_arg_utils()
         if path is None:
             msg = "vLLM is not installed for the Python that Triton's stub uses"

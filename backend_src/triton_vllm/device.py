@@ -21,7 +21,7 @@ def visible_devices(
     if kind != "GPU":
         return _check_chosen(chosen, engine_args) if chosen else None
     for key in PARALLEL:
-        size = _size(engine_args, key)
+        size = engine_args.get(key) or 1
         if size > 1:
             msg = (
                 f"KIND_GPU gives an instance one GPU and model.json sets {key} {size}: "
@@ -37,7 +37,7 @@ def visible_devices(
 def _check_chosen(chosen: Sequence[int], engine_args: Mapping[str, Any]) -> str:
     needed = 1
     for key in PARALLEL:
-        needed *= _size(engine_args, key)
+        needed *= engine_args.get(key) or 1
     if needed != len(chosen):
         msg = (
             f"config.pbtxt: GPU_DEVICE_IDS names {len(chosen)} GPUs, and model.json needs {needed} "
@@ -45,9 +45,3 @@ def _check_chosen(chosen: Sequence[int], engine_args: Mapping[str, Any]) -> str:
         )
         raise ModelError(msg)
     return ",".join(str(number) for number in chosen)
-
-
-def _size(engine_args: Mapping[str, Any], key: str) -> int:
-    size = engine_args.get(key) or 1
-    # What is no number is refused when all arguments are checked.
-    return size if isinstance(size, int) else 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
@@ -36,16 +35,6 @@ def kill(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
         except OSError:
             continue
-
-
-def wait_gone(pids: list[int], timeout: float) -> list[int]:
-    """Wait until the processes are gone or zombies. Returns those that are left."""
-    deadline = time.monotonic() + timeout
-    left = [pid for pid in pids if is_running(pid)]
-    while left and time.monotonic() < deadline:
-        time.sleep(0.02)
-        left = [pid for pid in left if is_running(pid)]
-    return left
 
 
 def parent_of(pid: int) -> int | None:

@@ -57,12 +57,6 @@ class WorkerProcess:
         started: messages.Started = answer
         return started
 
-    def kill(self) -> None:
-        """End a worker whose engine was not asked to start."""
-        processes.kill([self._process.pid])
-        self._process.wait()
-        self.link.close()
-
     def end(self) -> None:
         """End the worker and all that its engine started, by force when they take long."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):

@@ -11,7 +11,7 @@ venv=${VENV:-/tmp/v}
 name=${NAME:-run}
 mkdir -p "${OUT:-out}/$name"
 out=$(cd "${OUT:-out}/$name" && pwd)
-work=$pay/work/$name
+work=$pay/runs/$name
 port=${PORT:-28000}
 
 inherited="PYTHONPATH=${PYTHONPATH:-} PYTHONHOME=${PYTHONHOME:-} LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-}"

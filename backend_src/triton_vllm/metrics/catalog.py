@@ -99,7 +99,6 @@ METRICS: tuple[Metric, ...] = (
     Metric("request_errors_total", COUNTER, "Number of requests answered with an error."),
     Metric("request_cancellations_total", COUNTER, "Number of requests cancelled by their client."),
 )
-NAMES = frozenset(metric.name for metric in METRICS)
 
 
 def build_token_buckets(limit: int) -> list[float]:

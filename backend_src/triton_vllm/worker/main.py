@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import importlib
 import logging
 import os
 import socket
@@ -34,7 +33,6 @@ STOP_PATIENCE = 0.5
 def main(descriptor: int, server: int, stub: int) -> None:
     """Serve on a connected socket until its other side says Stop or is gone."""
     start_watch(server, stub)
-    _import_engine()
     loop = _new_loop()
     asyncio.set_event_loop(loop)
     loop.run_until_complete(_run(socket.socket(fileno=descriptor)))
@@ -42,13 +40,6 @@ def main(descriptor: int, server: int, stub: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
-
-
-def _import_engine() -> None:
-    # Seconds, which need not wait for the arguments. What fails here fails again when it is needed.
-    with contextlib.suppress(Exception):
-        importlib.import_module("vllm.engine.arg_utils")
-        importlib.import_module("vllm.v1.engine.async_llm")
 
 
 async def _run(end: socket.socket) -> None:
