@@ -24,7 +24,7 @@ STOPPING = "the model is being unloaded"
 CANCELLED = "CANCELLED"
 # How often a request's client is asked for, in seconds, and how many are asked per second at most.
 CANCEL_INTERVAL = 0.1
-CANCEL_CHECKS = 1000
+CANCEL_CHECKS = 400
 # How long the worker may take to answer whether its engine is well, in seconds.
 HEALTH_TIMEOUT = 10.0
 
