@@ -28,14 +28,15 @@ def test_closing_a_stream_cancels_its_requests(fleet: Fleet) -> None:
         logged = fleet.container.logs()
         assert begin_and_leave(fleet) == "StatusCode.CANCELLED"
         cancelled, tokens = wait_until_idle(fleet, before)
-        if tokens < REQUESTS * TOKENS:
+        if cancelled >= RUNNING:
             break
         # On a busy machine the model may have said all before its client has seen the beginning.
-    assert tokens < REQUESTS * TOKENS
     assert cancelled >= RUNNING
+    assert tokens < REQUESTS * TOKENS
     new = fleet.container.logs()[len(logged) :].decode(errors="replace")
-    assert new.count("[vllm] Cancelling the request") == cancelled
     assert new.count("[vllm] Successfully cancelled the request") == cancelled
+    # One that ends by itself while it is being cancelled was not cancelled, and is not counted as such.
+    assert new.count("[vllm] Cancelling the request") >= cancelled
     assert fleet.answer("The future of AI is")
 
 
