@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from tritonbuild import cli
+from tritonbuild.cli import choosing, verbs
+from tritonbuild.cli.parsing import make_parser, parse_arguments
+from tritonbuild.cli.verbs import build, listing, smoke
 from tritonbuild.errors import BuildError, OverBudget
 from tritonbuild.identifiers import BuildId
 from tritonbuild.matrix import Matrix
@@ -47,7 +49,7 @@ SEED = [
 @pytest.fixture(autouse=True)
 def loaded_once(monkeypatch: pytest.MonkeyPatch, matrix: Matrix) -> None:
     """Spare each test the reading of versions.yaml; test_matrix.py tests that."""
-    monkeypatch.setattr(cli, "load_matrix", lambda _: matrix)
+    monkeypatch.setattr(choosing, "load_matrix", lambda _: matrix)
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def built(
         calls.append((spec, options))
         return result_of(spec)
 
-    monkeypatch.setattr(cli, "build_row", build_row)
+    monkeypatch.setattr(build, "build_row", build_row)
     return calls
 
 
@@ -113,8 +115,8 @@ def test_a_pattern_builds_every_row_it_matches(run_cli: Cli, built: list[Any]) -
 
 
 def test_choose_rows_is_pure(matrix: Matrix) -> None:
-    options = cli.parse_arguments(["--upstream-container-version=24.10"])
-    assert cli.choose_rows(options, matrix) == [BuildId("24.10", "cpu", "pypi")]
+    options = parse_arguments(["--upstream-container-version=24.10"])
+    assert choosing.choose_rows(options, matrix) == [BuildId("24.10", "cpu", "pypi")]
 
 
 def test_flags_reach_the_build(run_cli: Cli, built: list[Any], tmp_path: Path) -> None:
@@ -211,7 +213,7 @@ def test_the_write_watch_of_these_tests_sees_writes(
     def write(*_: object) -> None:
         (tmp_path / "x").write_text("x", encoding="utf-8")
 
-    monkeypatch.setitem(cli._VERBS, "list", write)
+    monkeypatch.setattr(listing, "run", write)
     assert run_cli("list").writes == (f"open {tmp_path / 'x'}",)
 
 
@@ -444,7 +446,7 @@ def test_smoke_tests_the_rows_image_or_the_given_one(
         tested.append(reference)
         return SmokeResult(image_id="1", tests_sha256="2", passed=3, failed=0, skipped=("t: no GPU",))
 
-    monkeypatch.setattr(cli, "smoke_row", smoke_row)
+    monkeypatch.setattr(smoke, "smoke_row", smoke_row)
     outcome = run_cli(*words)
     assert outcome.code == 0
     assert tested == [image]
@@ -470,7 +472,7 @@ def test_a_failure_becomes_a_line_and_an_exit_code(
     def fail(*_: object) -> None:
         raise failure
 
-    monkeypatch.setattr(cli, "build_row", fail)
+    monkeypatch.setattr(build, "build_row", fail)
     outcome = run_cli()
     assert outcome.code == code
     assert outcome.errors == [error]
@@ -481,7 +483,7 @@ def test_debug_adds_the_traceback(run_cli: Cli, monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "build_row", fail)
+    monkeypatch.setattr(build, "build_row", fail)
     assert "Traceback" in run_cli("--debug").err
 
 
@@ -489,7 +491,7 @@ def test_a_closed_pipe_is_no_failure(run_cli: Cli, monkeypatch: pytest.MonkeyPat
     def fail(*_: object) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setitem(cli._VERBS, "list", fail)
+    monkeypatch.setattr(listing, "run", fail)
     outcome = run_cli("list")
     assert (outcome.code, outcome.err) == (0, "")
 
@@ -503,14 +505,19 @@ def test_help_ends_well(run_cli: Cli, capsys: pytest.CaptureFixture[str], words:
 
 
 def test_help_names_every_verb_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
-    text = cli.make_parser()[0].format_help()
-    assert all(re.search(rf"^    {verb} ", text, flags=re.MULTILINE) for verb in cli._VERBS)
+    text = make_parser()[0].format_help()
+    assert all(re.search(rf"^    {verb} ", text, flags=re.MULTILINE) for verb in make_parser()[1])
     codes = {kind.exit_code for kind in BuildError.__subclasses__()}
     assert all(re.search(rf"\b{code} ", text) for code in codes | {0, 1, 130})
 
 
+def test_every_module_of_verbs_is_a_verb() -> None:
+    modules = list(Path(verbs.__file__).parent.glob("[!_]*.py"))
+    assert len(verbs.VERBS) == len(set(map(id, verbs.VERBS))) == len(modules) == len(make_parser()[1])
+
+
 def test_every_verb_and_flag_has_a_help_text() -> None:
-    for verb in cli.make_parser()[1].values():
+    for verb in make_parser()[1].values():
         assert verb.description
         assert all(action.help for action in verb._actions)
 
@@ -525,5 +532,5 @@ def test_every_verb_and_flag_has_a_help_text() -> None:
     ],
 )
 def test_output_flags_may_stand_before_the_verb(words: list[str], verb: str, verbose: bool) -> None:
-    options = cli.parse_arguments(words)
+    options = parse_arguments(words)
     assert (options.verb, options.verbose) == (verb, verbose)

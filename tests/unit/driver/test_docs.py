@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tritonbuild import cli
+from tritonbuild.cli.parsing import make_parser
 from tritonbuild.errors import BuildError
 from tritonbuild.matrix import Matrix
 from tritonbuild.paths import ROOT
@@ -20,7 +20,7 @@ def documentation() -> str:
     return "\n".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
 
 
-@pytest.mark.parametrize("verb", sorted(cli._VERBS))
+@pytest.mark.parametrize("verb", sorted(make_parser()[1]))
 def test_every_verb_is_documented(documentation: str, verb: str) -> None:
     assert re.search(rf"build\.py {verb}\b", documentation)
 
@@ -35,7 +35,7 @@ def test_every_exit_code_is_documented(documentation: str, code: int) -> None:
 
 
 def test_every_build_flag_is_documented(documentation: str) -> None:
-    flags = [f for f in cli.make_parser()[1]["build"].known_flags() if f.startswith("--") and f != "--help"]
+    flags = [f for f in make_parser()[1]["build"].known_flags() if f.startswith("--") and f != "--help"]
     assert not [flag for flag in flags if not re.search(rf"{flag}\b", documentation)]
 
 

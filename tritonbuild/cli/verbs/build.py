@@ -1,0 +1,96 @@
+"""``build``: images, each inspected and proven."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from tritonbuild import buildkit
+from tritonbuild.cli.build_flags import add_build_flags, check_build_flags
+from tritonbuild.cli.choosing import choose_rows, feature_request, known_matrix
+from tritonbuild.cli.flags import Parser, Verbs
+from tritonbuild.console import Console
+from tritonbuild.context import BakedFolder, check_model_folder
+from tritonbuild.errors import UnsupportedFeature, UsageError
+from tritonbuild.features import check_features, check_spelling
+from tritonbuild.locking import check_lock
+from tritonbuild.pipeline import BuildOptions, build_row
+from tritonbuild.records import row_folder
+from tritonbuild.rendering import check_rendered
+from tritonbuild.spec import BuildSpec, resolve_spec
+from tritonbuild.summary import closing_lines, parts_table, plan_lines
+from tritonbuild.tags import image_reference
+
+
+def add_parser(verbs: Verbs) -> Parser:
+    parser = verbs.add("build", "build, inspect and smoke-test images")
+    add_build_flags(parser)
+    return parser
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    base = check_build_flags(options)
+    check_spelling(feature_request(options, None))
+    matrix = known_matrix()
+    specs = [resolve_spec(matrix, row) for row in choose_rows(options, matrix)]
+    everything = [resolve_spec(matrix, row) for row in matrix.rows()]
+    for spec in specs:
+        flag = "--enable-gpu" if options.enable_gpu else "--enable-all" if options.enable_all else None
+        if flag and not spec.is_cuda:
+            message = f"{flag} asks for a cuda image, {spec.row} is a cpu image"
+            raise UnsupportedFeature(message, hint=f"name a cuda row, or leave {flag} out")
+        for remark in check_features(feature_request(options, spec), spec, everything):
+            console.info(f"note: {remark}")
+    if options.tag and len(specs) > 1:
+        message = f"--tag names one image, but {len(specs)} rows are selected"
+        raise UsageError(message, hint="select one row, or leave --tag out")
+    baked = check_model_folder(options.bake_model) if options.bake_model else None
+    if options.dryrun:
+        for spec in specs:
+            _print_plan(spec, options, base or spec.base.pinned_ref, baked, console)
+        return
+    build_options = BuildOptions(
+        build_dir=options.build_dir,
+        wheelhouses=options.wheelhouse,
+        baked=baked,
+        ca_cert=options.ca_cert,
+        build_secrets={name: Path(file) for name, file in options.build_secret},
+        base_override=base,
+        tags=options.tag,
+        allow_pull=not options.no_container_pull,
+        force_pull=options.pull,
+        no_cache=options.no_cache,
+        smoke=not options.no_smoke,
+        force_smoke=options.force_smoke,
+    )
+    for spec in specs:
+        console.seconds.clear()
+        result = build_row(spec, build_options, console)
+        console.table(parts_table(result))
+        console.result("")
+        for line in closing_lines(result):
+            console.result(line)
+
+
+def _print_plan(
+    spec: BuildSpec, options: argparse.Namespace, base: str, baked: BakedFolder | None, console: Console
+) -> None:
+    """Say what a build would do. Reads files only: no engine is asked, nothing is written."""
+    check_rendered([spec])
+    check_lock(spec)
+    folder = row_folder(spec.row, options.build_dir)
+    tags = options.tag or [image_reference(spec)]
+    argv = buildkit.build_argv(
+        buildkit.Builder(("docker", "build")),
+        context=folder / "context",
+        build_args={"BASE_IMAGE": base},
+        labels={},
+        secrets={},
+        iidfile=folder / "image.id",
+        no_cache=options.no_cache,
+    )
+    model = baked.name if baked else (spec.model.name if spec.model else None)
+    words = [shlex.quote(word) for word in argv]
+    for line in plan_lines(spec, words, tags=tags, base=base, model=model):
+        console.result(line)

@@ -1,0 +1,31 @@
+"""``inspect``: what the last build of a row holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from tritonbuild.cli.choosing import known_matrix
+from tritonbuild.cli.flags import Parser, Verbs, add_build_dir, add_row
+from tritonbuild.console import Console
+from tritonbuild.errors import NothingSelected
+from tritonbuild.identifiers import select
+from tritonbuild.paths import BUILD, ROOT
+from tritonbuild.records import read_record, row_folder
+
+
+def add_parser(verbs: Verbs) -> Parser:
+    parser = verbs.add("inspect", "show what the last build of a row holds, as JSON")
+    add_row(parser)
+    add_build_dir(parser, "where the build left its record")
+    return parser
+
+
+def run(options: argparse.Namespace, console: Console) -> None:
+    matrix = known_matrix()
+    for row in select(options.selector, matrix.rows()):
+        record = read_record(row_folder(row, options.build_dir))
+        if not record:
+            message = f"{row} has no record in {options.build_dir or BUILD.relative_to(ROOT)}"
+            raise NothingSelected(message, hint=f"build it first: ./build.py build {row}")
+        console.result(json.dumps(record, indent=2))
