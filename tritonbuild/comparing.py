@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tritonbuild.locking import locked_versions
+from tritonbuild.locking import promised_versions
 from tritonbuild.records import read_record, row_folder
 from tritonbuild.spec import BuildSpec
 from tritonbuild.tags import image_reference
@@ -17,20 +17,19 @@ Change = tuple[str | None, str | None]
 
 def pins_of(spec: BuildSpec) -> dict[str, str | None]:
     """Return every pin of a row by its name; None where the row has no such thing."""
-    base, server, engine = spec.base, spec.server, spec.engine
     return {
         "triton": spec.triton,
-        "server": server.requirement or server.pinned_ref,
-        "server_sha256": server.sha256,
-        "engine": engine.package,
+        "server": spec.server.origin,
+        "server_sha256": spec.server.sha256,
+        "engine": spec.vllm_package,
         "vllm": spec.vllm,
-        "torch": engine.torch,
-        "cuda": engine.cuda,
-        "driver_min": engine.driver_min,
-        "compute_capability_min": engine.compute_capability_min,
-        "python": base.python,
-        "base": base.pinned_ref,
-        "cutoff": engine.cutoff.isoformat(),
+        "torch": spec.torch,
+        "cuda": spec.cuda,
+        "driver_min": spec.driver_min,
+        "compute_capability_min": spec.compute_capability_min,
+        "python": spec.base.python,
+        "base": spec.base.pinned_ref,
+        "cutoff": spec.as_of.isoformat() if spec.engine else None,
         "model": spec.model.requirement if spec.model else None,
     }
 
@@ -89,7 +88,7 @@ def _built_size(spec: BuildSpec, build_dir: Path | None) -> int | None:
 
 def compare_rows(before: BuildSpec, after: BuildSpec, build_dir: Path | None = None) -> RowDifference:
     """Return what changes from ``before`` to ``after``; sizes come from the builds' records."""
-    packages = _changes({**locked_versions(before)}, {**locked_versions(after)})
+    packages = _changes({**promised_versions(before)}, {**promised_versions(after)})
     return RowDifference(
         rows=(str(before.row), str(after.row)),
         images=(image_reference(before), image_reference(after)),

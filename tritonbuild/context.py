@@ -94,7 +94,8 @@ def stage_context(
         (fresh / name).mkdir(parents=True)
     _write_stable(folder, fresh, "Dockerfile", dockerfile)
     _write_stable(folder, fresh, "image.json", image_json)
-    shutil.copy2(spec.folder / LOCK, fresh / LOCK)
+    if spec.engine:
+        shutil.copy2(spec.folder / LOCK, fresh / LOCK)
     if spec.model and not baked:
         shutil.copy2(spec.folder / MODEL_LOCK, fresh / MODEL_LOCK)
         shutil.copy2(IMAGE_FILES / "convert_gguf.py", fresh / "convert_gguf.py")

@@ -73,7 +73,7 @@ def bytes_needed(specs: Iterable[BuildSpec], built: set[BuildId]) -> int:
     total = 0
     groups: dict[tuple[str, str, str], list[BuildSpec]] = {}
     for spec in specs:
-        groups.setdefault((spec.base.pinned_ref, spec.engine.package, spec.vllm), []).append(spec)
+        groups.setdefault((spec.base.pinned_ref, spec.vllm_package, spec.vllm), []).append(spec)
     for group in groups.values():
         missing = [spec for spec in group if spec.row not in built]
         total += len(missing) * _FURTHER_ROW
@@ -151,9 +151,7 @@ def check_gpu(specs: Iterable[BuildSpec]) -> list[Finding]:
     if not rows:
         return []
     if shutil.which("nvidia-smi") is None:
-        needed = max(
-            (s.engine.driver_min for s in rows if s.engine.driver_min), key=Version, default="of its time"
-        )
+        needed = max((s.driver_min for s in rows if s.driver_min), key=Version, default="of its time")
         remedy = f"build here, serve where the driver is {needed} or newer"
         return [warning("gpu", "no nvidia-smi, so no GPU can serve a cuda image here", remedy)]
     query = ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader"]
@@ -167,13 +165,12 @@ def check_gpu(specs: Iterable[BuildSpec]) -> list[Finding]:
 
 
 def _check_row_on_gpu(spec: BuildSpec, name: str, driver: str, capability: str) -> Finding:
-    engine = spec.engine
     subject = f"gpu for {spec.row}"
-    if engine.driver_min and Version(driver) < Version(engine.driver_min):
-        message = f"{name} has driver {driver}, the row needs {engine.driver_min}"
-        return problem(subject, message, f"install driver {engine.driver_min} or newer")
-    if engine.compute_capability_min and Version(capability) < Version(engine.compute_capability_min):
-        message = f"{name} has compute capability {capability}, the row needs {engine.compute_capability_min}"
+    if spec.driver_min and Version(driver) < Version(spec.driver_min):
+        message = f"{name} has driver {driver}, the row needs {spec.driver_min}"
+        return problem(subject, message, f"install driver {spec.driver_min} or newer")
+    if spec.compute_capability_min and Version(capability) < Version(spec.compute_capability_min):
+        message = f"{name} has compute capability {capability}, the row needs {spec.compute_capability_min}"
         return problem(subject, message, "serve it on a newer GPU, or choose an older release")
     return fine(subject, f"{name}, driver {driver}, compute capability {capability}")
 
@@ -187,11 +184,11 @@ def examine(specs: Sequence[BuildSpec], build_dir: Path | None, wheelhouses: Seq
     if client is not None:
         findings += check_base_images(client, specs)
     answers = []
-    for package in dict.fromkeys(spec.engine.package for spec in specs):
+    for package in dict.fromkeys(spec.engine.package for spec in specs if spec.engine):
         asked = ask_indexes(package)
         findings += check_indexes(package, asked)
         answers += asked
-    wheels = dict.fromkeys(wheel for spec in specs for wheel in spec.engine.wheels)
+    wheels = dict.fromkeys(wheel for spec in specs for wheel in spec.wheels)
     findings += check_wheels(wheels, wheel_folders(wheelhouses))
     findings += check_clock(answers, dt.datetime.now(dt.timezone.utc))
     findings += check_gpu(specs)

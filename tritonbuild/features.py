@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tritonbuild.errors import UnsupportedFeature, UsageError
 from tritonbuild.identifiers import did_you_mean
-from tritonbuild.matrix import Server
+from tritonbuild.schema import Server
 from tritonbuild.spec import BuildSpec
 
 ENDPOINTS = ("grpc", "http", "sagemaker", "vertex-ai")

@@ -20,9 +20,9 @@ import docker
 from tritonbuild.console import Step
 from tritonbuild.engine import connect, find_image, import_image, pull_image
 from tritonbuild.errors import ToolMissing
-from tritonbuild.matrix import Base
 from tritonbuild.paths import BUILD
 from tritonbuild.process import run
+from tritonbuild.schema import Base
 
 _ENGINE_LOG = BUILD / "dockerd.log"
 _START_SECONDS = 60

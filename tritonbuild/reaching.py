@@ -14,8 +14,8 @@ import requests
 from urllib3.exceptions import InsecureRequestWarning
 
 from tritonbuild.findings import Finding, fine, problem, warning
-from tritonbuild.matrix import Wheel
 from tritonbuild.paths import BUILD
+from tritonbuild.schema import Wheel
 from tritonbuild.secrets import find_ca_bundle, index_settings
 
 _TIMEOUT = (5, 10)  # seconds to connect, seconds to answer

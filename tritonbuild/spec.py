@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
 from tritonbuild.identifiers import BuildId
-from tritonbuild.matrix import BakedModel, Base, Conflict, Engine, Matrix, Server
+from tritonbuild.matrix import Matrix
 from tritonbuild.paths import DOCKERFILES
+from tritonbuild.schema import (
+    BakedModel,
+    Base,
+    Commits,
+    Conflict,
+    Engine,
+    Exclude,
+    Image,
+    Override,
+    ReleaseFacts,
+    Server,
+    Wheel,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildSpec:
-    """What one image is made of. Pure data; ``resolve`` makes it."""
+    """What one image is made of. Pure data; ``resolve_spec`` makes it.
+
+    ``engine`` is the vLLM that is installed from the row's lock, or None where the base provides
+    NVIDIA's own build. The properties say the same of both kinds, so ask them first.
+    """
 
     row: BuildId
     image: str
-    triton: str
     base: Base
     server: Server
-    engine: Engine
+    engine: Engine | None
     model: BakedModel | None
+    facts: ReleaseFacts
     is_default_source: bool
     size_budget_mb: int
     conflicts: tuple[Conflict, ...]
@@ -41,34 +59,105 @@ class BuildSpec:
         return tuple(sorted({*self.base.packages, *extra}))
 
     @property
-    def epoch(self) -> int:
-        """SOURCE_DATE_EPOCH of the row: the lock's cut-off, in seconds since 1970."""
-        return int(self.engine.cutoff.timestamp())
-
-    @property
     def site_packages(self) -> str:
         """Where pip, run by root, installs inside the image."""
         return f"/usr/local/lib/python{self.base.python}/dist-packages"
 
     @property
+    def triton(self) -> str:
+        return self.facts.triton
+
+    @property
+    def commits(self) -> Commits | None:
+        """The commit of each repository that a server compiled from source is made of."""
+        return self.facts.commits
+
+    @property
     def vllm(self) -> str:
-        return self.engine.version
+        """The version of vLLM in the image; of NVIDIA's own builds with the local part."""
+        return self.engine.version if self.engine else str(self.facts.vllm.ngc)
+
+    @property
+    def vllm_package(self) -> str:
+        """The name of the distribution that vLLM is installed as."""
+        return self.engine.package if self.engine else "vllm"
+
+    @property
+    def torch(self) -> str | None:
+        """The version of torch; None where only the base knows."""
+        return self.engine.torch if self.engine else None
+
+    @property
+    def cuda(self) -> str | None:
+        """The CUDA that vLLM runs on; None in an image for CPUs."""
+        return self.engine.cuda if self.engine else self.facts.cuda
+
+    @property
+    def driver_min(self) -> str | None:
+        return self.engine.driver_min if self.engine else self.facts.driver_min
+
+    @property
+    def compute_capability_min(self) -> str | None:
+        return self.engine.compute_capability_min if self.engine else self.facts.compute_capability_min
+
+    @property
+    def as_of(self) -> dt.datetime:
+        """The row's date: the cut-off of its lock, else the end of its release's month."""
+        if self.engine:
+            return self.engine.cutoff
+        year, month = map(int, self.row.release.split("."))
+        return dt.datetime(2000 + year + month // 12, month % 12 + 1, 1, tzinfo=dt.timezone.utc)
+
+    @property
+    def epoch(self) -> int:
+        """SOURCE_DATE_EPOCH of the row, in seconds since 1970."""
+        return int(self.as_of.timestamp())
+
+    @property
+    def overrides(self) -> tuple[Override, ...]:
+        return self.engine.overrides if self.engine else ()
+
+    @property
+    def excludes(self) -> tuple[Exclude, ...]:
+        return self.engine.excludes if self.engine else ()
+
+    @property
+    def wheels(self) -> tuple[Wheel, ...]:
+        """The wheels that the default package index does not have."""
+        return self.engine.wheels if self.engine else ()
+
+
+def _of_release(image: Image, release: str, facts: ReleaseFacts) -> dict[str, object]:
+    """Return reference and digest of ``image`` with the placeholders filled in."""
+    upstream = facts.upstream_container_version or release
+    ref = image.ref and image.ref.replace("{release}", release).replace("{upstream}", upstream)
+    return {"ref": ref, "digest": image.digests.get(release, image.digest), "digests": {}}
 
 
 def resolve_spec(matrix: Matrix, row: BuildId) -> BuildSpec:
     """Return the spec of ``row``, which must be one of ``matrix.rows()``."""
     cell = matrix.cell(row)
+    facts = matrix.releases[row.release]
+    base = matrix.bases[cell.base]
+    server = matrix.servers[cell.server]
     siblings = [r for r in matrix.rows() if (r.release, r.variant) == (row.release, row.variant)]
     return BuildSpec(
         row=row,
         image=matrix.defaults.image,
-        triton=matrix.releases[row.release].triton,
-        base=matrix.bases[cell.base],
-        server=matrix.servers[cell.server],
-        engine=matrix.engines[cell.engine],
+        base=base.model_copy(update=_of_release(base, row.release, facts)),
+        server=server.model_copy(
+            update={
+                **_of_release(server, row.release, facts),
+                "triton": facts.triton,
+                "tag": server.tag and server.tag.replace("{release}", row.release),
+            }
+        ),
+        engine=matrix.engine(row),
         model=matrix.models[cell.model] if cell.model else None,
+        facts=facts,
         is_default_source=row.source == default_source(siblings),
-        size_budget_mb=matrix.defaults.size_budget_mb["cuda" if row.variant == "cuda" else "cpu"],
+        size_budget_mb=cell.size_budget_mb
+        or matrix.defaults.size_budget_mb["cuda" if row.variant == "cuda" else "cpu"],
         conflicts=matrix.conflicts(row),
     )
 

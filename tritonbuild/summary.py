@@ -44,7 +44,7 @@ def closing_lines(result: BuildResult) -> list[str]:
         f"image    {', '.join(result.tags)}",
         f"id       {result.image_id}",
         f"size     {result.size / 1e6:.0f} MB uncompressed",
-        f"holds    Triton {result.spec.triton}, vLLM {result.spec.vllm}, torch {result.spec.engine.torch}",
+        f"holds    Triton {result.spec.triton}, vLLM {result.spec.vllm}, torch {result.spec.torch or 'of the base'}",
         f"base     {result.base.origin}",
         f"smoke    {smoke}",
         f"seconds  {seconds}",
@@ -61,6 +61,12 @@ def closing_lines(result: BuildResult) -> list[str]:
     return lines
 
 
+def _engine_text(spec: BuildSpec) -> str:
+    if spec.engine is None:
+        return f"{spec.vllm} of the base image"
+    return f"{spec.vllm_package} {spec.vllm}, torch {spec.torch}, as of {spec.as_of:%Y-%m-%d}"
+
+
 def plan_lines(
     spec: BuildSpec, argv: Sequence[str], *, tags: Sequence[str], base: str, model: str | None
 ) -> list[str]:
@@ -68,8 +74,8 @@ def plan_lines(
     lines = [
         f"row      {spec.row}",
         f"image    {', '.join(tags)}",
-        f"triton   {spec.triton} from {spec.server.requirement or spec.server.pinned_ref}",
-        f"vllm     {spec.engine.package} {spec.vllm}, torch {spec.engine.torch}, as of {spec.engine.cutoff:%Y-%m-%d}",
+        f"triton   {spec.triton} from {spec.server.origin}",
+        f"vllm     {_engine_text(spec)}",
         f"base     {base}",
         f"model    {model or 'none baked in'}",
         f"budget   {spec.size_budget_mb} MB",

@@ -13,8 +13,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_ex
 from tritonbuild.console import Step
 from tritonbuild.errors import DownloadFailed
 from tritonbuild.files import sha256_file
-from tritonbuild.matrix import Wheel
 from tritonbuild.paths import BUILD
+from tritonbuild.schema import Wheel
 
 
 def wheel_folders(extra: Sequence[Path]) -> list[Path]:

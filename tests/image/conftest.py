@@ -28,7 +28,7 @@ from tests.image.serving import (
     running,
 )
 from tritonbuild.identifiers import BuildId
-from tritonbuild.matrix import load_matrix
+from tritonbuild.loading import load_matrix
 from tritonbuild.paths import MATRIX
 from tritonbuild.spec import BuildSpec, default_source, resolve_spec
 from tritonbuild.tags import image_reference

@@ -40,8 +40,8 @@ def test_python_is_the_one_of_the_row(box: Container, spec: BuildSpec) -> None:
 
 
 def test_vllm_and_torch_have_the_versions_of_the_row(packages: dict[str, str], spec: BuildSpec) -> None:
-    found = packages[spec.engine.package], packages["torch"]
-    assert found == (spec.vllm, spec.engine.torch)
+    found = packages[spec.vllm_package], packages["torch"]
+    assert found == (spec.vllm, spec.torch)
 
 
 def test_installed_packages_are_exactly_those_of_the_lock(packages: dict[str, str], spec: BuildSpec) -> None:
@@ -54,10 +54,10 @@ def test_description_agrees_with_the_row(description: dict[str, Any], spec: Buil
     assert description["row"] == str(spec.row)
     assert description["release"] == spec.row.release
     assert description["triton"]["version"] == spec.triton
-    assert description["vllm"]["package"] == spec.engine.package
+    assert description["vllm"]["package"] == spec.vllm_package
     assert description["vllm"]["version"] == spec.vllm
-    assert description["vllm"]["torch"] == spec.engine.torch
-    assert description["vllm"]["cuda"] == spec.engine.cuda
+    assert description["vllm"]["torch"] == spec.torch
+    assert description["vllm"]["cuda"] == spec.cuda
     assert description["lock"]["sha256"] == sha256_file(spec.folder / LOCK)
 
 

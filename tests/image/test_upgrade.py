@@ -50,17 +50,17 @@ def put_file(container: Container, folder: str, name: str, content: bytes) -> No
 
 
 def test_pip_replaces_vllm_in_place(throwaway: Container, spec: BuildSpec) -> None:
-    name, content = make_wheel(spec.engine.package, "vllm", OTHER)
+    name, content = make_wheel(spec.vllm_package, "vllm", OTHER)
     put_file(throwaway, "/tmp", name, content)
     # Offline, so that only pip itself is tested: is it there, may it write, can it uninstall?
     command = ["pip", "install", "--no-index", "--no-deps", "--no-cache-dir", f"/tmp/{name}"]
     printed = check_output(throwaway, command, user="0")
-    assert f"Successfully uninstalled {spec.engine.package.replace('_', '-')}-{spec.vllm}" in printed
+    assert f"Successfully uninstalled {spec.vllm_package.replace('_', '-')}-{spec.vllm}" in printed
     assert check_output(throwaway, ["python3", "-c", "import vllm; print(vllm.__version__)"]).strip() == OTHER
 
 
 def test_pip_accepts_what_is_installed(box: Container, spec: BuildSpec) -> None:
-    requirement = f"{spec.engine.package}=={spec.vllm}"
+    requirement = f"{spec.vllm_package}=={spec.vllm}"
     command = ["pip", "install", "--no-index", "--no-deps", "--dry-run", "--no-cache-dir", requirement]
     assert "already satisfied" in check_output(box, command, user="0")
 

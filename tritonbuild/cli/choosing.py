@@ -7,7 +7,8 @@ import argparse
 from tritonbuild.errors import NothingSelected, UsageError
 from tritonbuild.features import OPTIONS, FeatureRequest
 from tritonbuild.identifiers import BuildId, check_release, select
-from tritonbuild.matrix import Matrix, load_matrix
+from tritonbuild.loading import load_matrix
+from tritonbuild.matrix import Matrix
 from tritonbuild.paths import MATRIX
 from tritonbuild.spec import BuildSpec, default_source, resolve_spec
 

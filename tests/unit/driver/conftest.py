@@ -21,7 +21,8 @@ from tritonbuild import cli
 from tritonbuild.console import Console, Step
 from tritonbuild.host import BaseImage
 from tritonbuild.identifiers import BuildId
-from tritonbuild.matrix import Matrix, load_matrix
+from tritonbuild.loading import load_matrix
+from tritonbuild.matrix import Matrix
 from tritonbuild.paths import MATRIX
 from tritonbuild.pipeline import BuildResult
 from tritonbuild.smoke import SmokeResult

@@ -24,7 +24,7 @@ Cli = Callable[..., Any]
 def locks(monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, str]]:
     """The locked packages of each row, as a test sets them."""
     packages: dict[str, dict[str, str]] = {}
-    monkeypatch.setattr(comparing, "locked_versions", lambda spec: packages[str(spec.row)])
+    monkeypatch.setattr(comparing, "promised_versions", lambda spec: packages[str(spec.row)])
     return packages
 
 
@@ -33,7 +33,7 @@ def test_every_pin_of_a_row_is_named(matrix: Matrix) -> None:
     for row in matrix.rows():
         spec = resolve_spec(matrix, row)
         values = set(describe_row(spec).values())
-        assert values >= {str(row), spec.triton, spec.vllm, spec.engine.torch, spec.base.pinned_ref}
+        assert values >= {str(row), spec.triton, spec.vllm, spec.torch, spec.base.pinned_ref}
         assert (spec.server.requirement or spec.server.pinned_ref) in values
 
 

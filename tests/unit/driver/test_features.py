@@ -14,7 +14,8 @@ from tritonbuild.features import (
     check_features,
     check_spelling,
 )
-from tritonbuild.matrix import Features, Matrix
+from tritonbuild.matrix import Matrix
+from tritonbuild.schema import Features
 from tritonbuild.spec import BuildSpec
 
 SpecOf = Callable[[str], BuildSpec]

@@ -16,7 +16,7 @@ import pytest
 from tritonbuild import host
 from tritonbuild.errors import ToolMissing
 from tritonbuild.host import BaseImage, ensure_base, ensure_engine
-from tritonbuild.matrix import Base
+from tritonbuild.schema import Base
 
 RAN = list[list[str]]
 

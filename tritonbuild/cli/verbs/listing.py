@@ -30,5 +30,5 @@ def run(options: argparse.Namespace, console: Console) -> None:
     for title in ("row", "Triton", "vLLM", "torch", "CUDA", "image"):
         table.add_column(title)
     for s in specs:
-        table.add_row(str(s.row), s.triton, s.vllm, s.engine.torch, s.engine.cuda or "-", image_reference(s))
+        table.add_row(str(s.row), s.triton, s.vllm, s.torch or "-", s.cuda or "-", image_reference(s))
     console.table(table)

