@@ -23,6 +23,7 @@ from tritonbuild.leftovers import check_build_folder, check_engine_leftovers, ch
 from tritonbuild.paths import BUILD
 from tritonbuild.process import run
 from tritonbuild.reaching import ask_indexes, check_clock, check_indexes, check_wheels
+from tritonbuild.references import mirror_reference, without_digest
 from tritonbuild.spec import BuildSpec
 from tritonbuild.tags import image_reference
 from tritonbuild.wheels import wheel_folders
@@ -115,15 +116,21 @@ def check_disk(client: docker.DockerClient | None, specs: Sequence[BuildSpec], b
     return findings if same else [*findings, _check_free("disk of build folder", here, _CONTEXT)]
 
 
-def check_base_images(client: docker.DockerClient, specs: Iterable[BuildSpec]) -> list[Finding]:
-    """Say for each image that the rows start from whether it is here, else whether it can be pulled."""
+def check_base_images(
+    client: docker.DockerClient, specs: Iterable[BuildSpec], mirror: str | None = None
+) -> list[Finding]:
+    """Say for each image that the rows start from whether it is here, else whether it can be pulled.
+
+    ``mirror`` is asked in place of each image's own registry.
+    """
     findings = []
     silent: dict[str, Lookup] = {}  # a registry that cannot be reached is waited for once
     bases = {spec.base.pinned_ref: made_base(spec.base) for spec in specs}
     servers = {spec.server.pinned_ref: None for spec in specs if spec.server.pinned_ref}
-    for reference, made in {**servers, **bases}.items():
-        name = reference.partition("@")[0]
-        if find_image(client, reference):
+    for pinned, made in {**servers, **bases}.items():
+        reference = mirror_reference(pinned, mirror)
+        name = without_digest(reference)
+        if find_image(client, reference) or find_image(client, pinned):
             findings.append(fine("image", f"{name} is here"))
             continue
         if made and find_image(client, made):
@@ -140,7 +147,7 @@ def check_base_images(client: docker.DockerClient, specs: Iterable[BuildSpec]) -
             remedy = "nothing to do where mmdebstrap works: a build makes it; or --image base,REF"
             findings.append(warning("image", f"{name} cannot be pulled ({reason})", remedy))
         else:
-            remedy = "log in to its registry (docker login), or name a mirror's: --image base,REF"
+            remedy = "log in to its registry (docker login), or name a mirror of it: --registry-mirror HOST"
             findings.append(problem("image", f"{name} cannot be pulled ({reason})", remedy))
     return findings
 
@@ -175,14 +182,19 @@ def _check_row_on_gpu(spec: BuildSpec, name: str, driver: str, capability: str) 
     return fine(subject, f"{name}, driver {driver}, compute capability {capability}")
 
 
-def examine(specs: Sequence[BuildSpec], build_dir: Path | None, wheelhouses: Sequence[Path]) -> list[Finding]:
+def examine(
+    specs: Sequence[BuildSpec],
+    build_dir: Path | None,
+    wheelhouses: Sequence[Path],
+    mirror: str | None = None,
+) -> list[Finding]:
     """Return every finding about building ``specs`` on this machine, in the order of a build."""
     build = build_dir or BUILD
     client, findings = check_engine()
     findings += check_builder()
     findings += check_disk(client, specs, build)
     if client is not None:
-        findings += check_base_images(client, specs)
+        findings += check_base_images(client, specs, mirror)
     answers = []
     for package in dict.fromkeys(spec.engine.package for spec in specs if spec.engine):
         asked = ask_indexes(package)

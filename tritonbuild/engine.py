@@ -14,6 +14,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.images import Image
 
 from tritonbuild.errors import CommandFailed, ToolMissing
+from tritonbuild.references import split_registry
 
 
 def connect(*, timeout: int = 600) -> docker.DockerClient:
@@ -38,6 +39,13 @@ def find_image(client: docker.DockerClient, reference: str) -> Image | None:
         return None
 
 
+def read_digests(image: Image, repository: str) -> list[str]:
+    """Return the digests under which a registry has, or had, this image in ``repository``."""
+    known = (str(entry).partition("@") for entry in image.attrs.get("RepoDigests") or ())
+    wanted = split_registry(repository)
+    return sorted(digest for name, _, digest in known if split_registry(name) == wanted)
+
+
 def pull_image(client: docker.DockerClient, reference: str) -> str | None:
     """Pull an image; return None, or the engine's reason in one line when it cannot."""
     try:
@@ -49,10 +57,11 @@ def pull_image(client: docker.DockerClient, reference: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Lookup:
-    """Whether a registry was reached, and why it does not hand out the image, if so."""
+    """Whether a registry was reached, which image it has, or why it does not hand it out."""
 
     reached: bool
     reason: str | None = None
+    digest: str | None = None
 
 
 def ask_registry(client: docker.DockerClient, reference: str) -> Lookup:
@@ -61,12 +70,12 @@ def ask_registry(client: docker.DockerClient, reference: str) -> Lookup:
     The engine is asked, not the registry: it has its own network, proxy, mirrors and certificates.
     """
     try:
-        client.images.get_registry_data(reference)
+        data = client.images.get_registry_data(reference)
     except APIError as error:
         return Lookup(reached=bool(error.is_client_error()), reason=_first_line(error))
     except (DockerException, requests.RequestException) as error:  # the latter: no answer in time
         return Lookup(reached=False, reason=_first_line(error))
-    return Lookup(reached=True)
+    return Lookup(reached=True, digest=str(data.id))
 
 
 def import_image(

@@ -12,13 +12,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import docker
 
 from tritonbuild.console import Step
-from tritonbuild.engine import connect, find_image, import_image, pull_image
+from tritonbuild.engine import connect, find_image, import_image
 from tritonbuild.errors import ToolMissing
 from tritonbuild.paths import BUILD
 from tritonbuild.process import run
@@ -27,15 +26,6 @@ from tritonbuild.schema import Base
 _ENGINE_LOG = BUILD / "dockerd.log"
 _START_SECONDS = 60
 PID_FILES = (Path("/var/run/docker.pid"), Path("/var/run/docker/containerd/containerd.pid"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class BaseImage:
-    """The image that a build really starts from."""
-
-    reference: str
-    image_id: str
-    origin: str
 
 
 def _is_debian() -> bool:
@@ -136,47 +126,11 @@ def made_base(base: Base) -> str | None:
     return f"tritonbuild-base:{base.suite}" if base.suite else None
 
 
-def ensure_base(
-    client: docker.DockerClient,
-    base: Base,
-    step: Step,
-    *,
-    override: str | None,
-    allow_pull: bool,
-    force_pull: bool,
-) -> BaseImage:
-    """Return the base image to build from: local, else pulled, else made with mmdebstrap."""
-    wanted = override or base.pinned_ref
-    made = made_base(base)
-    image = None if force_pull else find_image(client, wanted)
-    if image:
-        return BaseImage(reference=wanted, image_id=str(image.id), origin=wanted)
-    if made and not force_pull and not override:
-        image = find_image(client, made)
-        if image:
-            step.note(f"{wanted} is not here; {made}, made earlier, is used")
-            return BaseImage(reference=made, image_id=str(image.id), origin=f"mmdebstrap {base.suite}")
-    reason: str | None = "pulling is switched off by --no-container-pull"
-    if allow_pull:
-        step.note(f"pulling {wanted}")
-        reason = pull_image(client, wanted)
-        image = find_image(client, wanted)
-        if image:
-            if reason:
-                step.milestone(f"{wanted} cannot be pulled ({reason}), the one that is here is used")
-            return BaseImage(reference=wanted, image_id=str(image.id), origin=wanted)
-    if override or made is None:
-        message = f"base image {wanted} cannot be had: {reason}"
-        raise ToolMissing(message, hint="name a base image you can pull: --image base,REF")
-    trouble = f"{base.ref} cannot be pulled ({reason})"
-    step.milestone(trouble)
-    _make_base(client, base, made, step, trouble=trouble)
-    image = find_image(client, made)
-    assert image is not None  # noqa: S101  (it was just imported)
-    return BaseImage(reference=made, image_id=str(image.id), origin=f"mmdebstrap {base.suite}")
+def make_base(client: docker.DockerClient, base: Base, name: str, step: Step, *, trouble: str) -> str:
+    """Make the image ``name`` with mmdebstrap in place of ``base``; return its id.
 
-
-def _make_base(client: docker.DockerClient, base: Base, name: str, step: Step, *, trouble: str) -> None:
+    ``trouble`` says why the base cannot be had, for the error where mmdebstrap cannot be had either.
+    """
     if shutil.which("mmdebstrap") is None:
         if not can_install():
             raise ToolMissing(trouble, hint="install mmdebstrap, or name a base image: --image base,REF")
@@ -206,3 +160,6 @@ def _make_base(client: docker.DockerClient, base: Base, name: str, step: Step, *
         )
         repository, _, tag = name.partition(":")
         import_image(client, archive, name=repository, tag=tag, changes=['CMD ["bash"]'])
+    image = find_image(client, name)
+    assert image is not None  # noqa: S101  (it was just imported)
+    return str(image.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from tritonbuild.spec import BuildSpec
@@ -18,7 +19,6 @@ def static_labels(spec: BuildSpec) -> dict[str, str]:
         f"{PREFIX}.row": str(spec.row),
         f"{PREFIX}.triton": spec.triton,
         f"{PREFIX}.vllm": spec.vllm,
-        "org.opencontainers.image.base.name": spec.base.ref,
         "org.opencontainers.image.description": f"Triton Inference Server {spec.triton} with vLLM {spec.vllm}",
         "org.opencontainers.image.licenses": "Apache-2.0 AND BSD-3-Clause",
         "org.opencontainers.image.title": "Triton Inference Server with vLLM",
@@ -29,14 +29,37 @@ def static_labels(spec: BuildSpec) -> dict[str, str]:
     return dict(sorted(labels.items()))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Origins:
+    """The images that a build really started from, as opposed to those its row names."""
+
+    base: str
+    """A reference, or ``mmdebstrap SUITE``."""
+    base_name: str
+    base_digest: str | None = None
+    server: str | None = None
+    server_digest: str | None = None
+
+
+def build_labels(origins: Origins, *, revision: str) -> dict[str, str]:
+    """Return the labels that only a build knows: where the images came from, and which commit built."""
+    labels = {
+        REVISION: revision,
+        f"{PREFIX}.base": origins.base,
+        "org.opencontainers.image.base.digest": origins.base_digest,
+        "org.opencontainers.image.base.name": origins.base_name,
+        f"{PREFIX}.server": origins.server,
+    }
+    return {key: value for key, value in labels.items() if value}
+
+
 def describe_image(
-    spec: BuildSpec, *, lock_sha256: str | None, revision: str, base: str, model: str | None
+    spec: BuildSpec, *, lock_sha256: str | None, revision: str, origins: Origins, model: str | None
 ) -> str:
     """Return the text of image.json: every pin that went into the image.
 
     Source of each value: the row, except ``lock_sha256`` (hex, of requirements.lock; None where the base
-    provides vLLM), ``revision`` (git commit), ``base`` (the image the build really started from)
-    and ``model`` (name of the baked model).
+    provides vLLM), ``revision`` (git commit), ``origins`` and ``model`` (name of the baked model).
     """
     pins: dict[str, Any] = {
         "schema": 1,
@@ -45,11 +68,13 @@ def describe_image(
         "variant": spec.row.variant,
         "source": spec.row.source,
         "revision": revision,
-        "base": base,
+        "base": origins.base,
+        "base_digest": origins.base_digest,
         "python": spec.base.python,
         "triton": {
             "version": spec.triton,
-            "from": spec.server.origin,
+            "from": origins.server or spec.server.origin,
+            "digest": origins.server_digest,
             "sha256": spec.server.sha256,
             "commits": spec.commits.model_dump() if spec.commits and spec.server.tag else None,
             "features": spec.server.features.model_dump(mode="json"),

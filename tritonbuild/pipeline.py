@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from tritonbuild.context import BakedFolder, stage_context
 from tritonbuild.engine import image_facts, tag_image
 from tritonbuild.errors import Busy, UsageError
 from tritonbuild.files import sha256_file
-from tritonbuild.host import BaseImage, ensure_base, ensure_engine
-from tritonbuild.labels import PREFIX, REVISION, describe_image
+from tritonbuild.host import ensure_engine
+from tritonbuild.images import FoundImage, PullPolicy, ensure_base, ensure_server
+from tritonbuild.labels import Origins, build_labels, describe_image
 from tritonbuild.locking import LOCK, check_lock
 from tritonbuild.records import read_record, row_folder, update_record
 from tritonbuild.rendering import ModelFrom, check_rendered, render_dockerfile
@@ -42,8 +43,7 @@ class BuildOptions:
     build_secrets: Mapping[str, Path] | None = None
     base_override: str | None = None
     tags: Sequence[str] = ()
-    allow_pull: bool = True
-    force_pull: bool = False
+    pulling: PullPolicy = field(default_factory=PullPolicy)
     no_cache: bool = False
     smoke: bool = True
     force_smoke: bool = False
@@ -58,7 +58,8 @@ class BuildResult:
     image_id: str
     size: int
     facts: inspecting.Facts
-    base: BaseImage
+    base: FoundImage
+    server: FoundImage | None
     smoke: SmokeResult | None
     smoke_reused: bool
     seconds: Mapping[str, float]
@@ -70,6 +71,21 @@ def model_source(spec: BuildSpec, baked: BakedFolder | None) -> ModelFrom:
     if baked:
         return "folder"
     return "package" if spec.model else "none"
+
+
+def image_arguments(base: str, server: str | None) -> dict[str, str]:
+    """Return the build arguments that name the images which a Dockerfile starts from."""
+    return {"BASE_IMAGE": base} | ({"SERVER_IMAGE": server} if server else {})
+
+
+def _origins(base: FoundImage, server: FoundImage | None) -> Origins:
+    return Origins(
+        base=base.origin,
+        base_name=base.name,
+        base_digest=base.digest,
+        server=server.origin if server else None,
+        server_digest=server.digest if server else None,
+    )
 
 
 @contextmanager
@@ -100,18 +116,13 @@ def _build_locked(
         check_rendered([spec])
         check_lock(spec)
 
-    with console.step("engine", f"{spec.row}: engine and base image") as step:
+    with console.step("engine", f"{spec.row}: engine and images to build from") as step:
         client = ensure_engine(step)
         builder = buildkit.find_builder()
-        base = ensure_base(
-            client,
-            spec.base,
-            step,
-            override=options.base_override,
-            allow_pull=options.allow_pull,
-            force_pull=options.force_pull,
-        )
-        step.outcome = f"base is {base.origin}"
+        base = ensure_base(client, spec.base, options.pulling, step, override=options.base_override)
+        server = ensure_server(client, spec.server, options.pulling, step)
+        origins = _origins(base, server)
+        step.outcome = f"base is {base.origin}" + (f", server is {server.origin}" if server else "")
 
     with console.step("context", f"{spec.row}: gather wheels, backend and samples") as step:
         wheels = locate_wheels(spec.wheels, wheel_folders(options.wheelhouses), step)
@@ -125,7 +136,7 @@ def _build_locked(
                 spec,
                 lock_sha256=sha256_file(spec.folder / LOCK) if spec.engine else None,
                 revision=revision,
-                base=base.origin,
+                origins=origins,
                 model=model,
             ),
             wheels=wheels,
@@ -142,8 +153,8 @@ def _build_locked(
         argv = buildkit.build_argv(
             builder,
             context=folder / "context",
-            build_args={"BASE_IMAGE": base.reference},
-            labels={REVISION: revision, f"{PREFIX}.base": base.origin},
+            build_args=image_arguments(base.reference, server.reference if server else None),
+            labels=build_labels(origins, revision=revision),
             secrets=collect_secrets(
                 Path(secrets), ca_cert=options.ca_cert, given=options.build_secrets or {}
             ),
@@ -191,6 +202,7 @@ def _build_locked(
         size=size,
         facts=facts,
         base=base,
+        server=server,
         smoke=result,
         smoke_reused=reused,
         seconds=dict(console.seconds),

@@ -46,6 +46,7 @@ def closing_lines(result: BuildResult) -> list[str]:
         f"size     {result.size / 1e6:.0f} MB uncompressed",
         f"holds    Triton {result.spec.triton}, vLLM {result.spec.vllm}, torch {result.spec.torch or 'of the base'}",
         f"base     {result.base.origin}",
+        *([f"server   {result.server.origin}"] if result.server else []),
         f"smoke    {smoke}",
         f"seconds  {seconds}",
         f"log      {result.log}",
@@ -68,13 +69,19 @@ def _engine_text(spec: BuildSpec) -> str:
 
 
 def plan_lines(
-    spec: BuildSpec, argv: Sequence[str], *, tags: Sequence[str], base: str, model: str | None
+    spec: BuildSpec,
+    argv: Sequence[str],
+    *,
+    tags: Sequence[str],
+    base: str,
+    server: str | None,
+    model: str | None,
 ) -> list[str]:
     """Return what a build of ``spec`` would do."""
     lines = [
         f"row      {spec.row}",
         f"image    {', '.join(tags)}",
-        f"triton   {spec.triton} from {spec.server.origin}",
+        f"triton   {spec.triton} from {server or spec.server.origin}",
         f"vllm     {_engine_text(spec)}",
         f"base     {base}",
         f"model    {model or 'none baked in'}",

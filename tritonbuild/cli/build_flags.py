@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from tritonbuild.cli.flags import add_build_dir, add_wheelhouse
+from tritonbuild.cli.flags import add_build_dir, add_registry_mirror, add_wheelhouse
 from tritonbuild.errors import UsageError
 from tritonbuild.features import OPTIONS
 from tritonbuild.secrets import check_secret_file
@@ -77,8 +77,9 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         metavar=("NAME", "FILE"),
         help="a BuildKit secret for the build steps (repeat)",
     )
-    how.add_argument("--no-container-pull", action="store_true", help="never pull a base image")
-    how.add_argument("--pull", action="store_true", help="pull the base image even if one is here")
+    add_registry_mirror(how)
+    how.add_argument("--no-container-pull", action="store_true", help="never pull an image")
+    how.add_argument("--pull", action="store_true", help="pull base and server image even if they are here")
     how.add_argument("--no-cache", action="store_true", help="build every step anew")
     how.add_argument("--no-smoke", action="store_true", help="do not run the smoke tests")
     how.add_argument(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import NoReturn
 
 from tritonbuild.errors import UsageError
 
+_PATH_PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+_MIRROR = re.compile(rf"(?P<host>[A-Za-z0-9][A-Za-z0-9.-]*)(?P<port>:[0-9]{{1,5}})?(/{_PATH_PART})*")
 OUTPUT_FLAGS = frozenset({"-v", "--verbose", "-q", "--quiet", "--debug"})
 
 
@@ -61,3 +64,27 @@ def add_row(parser: argparse._ActionsContainer) -> None:
 
 def add_pattern(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("selector", nargs="?", default="*", help="shell pattern of rows")
+
+
+def check_mirror(value: str) -> str:
+    """Return the value of --registry-mirror when image names can start with it."""
+    match = _MIRROR.fullmatch(value)
+    if match is None:
+        message = f"--registry-mirror: {value!r} is not HOST[:PORT][/PREFIX]"
+        raise UsageError(
+            message, hint="such as mirror.example:5000/ngc, without https:// and without / at the end"
+        )
+    # The engine takes any other first word for a folder of Docker Hub.
+    if "." not in match["host"] and match["host"] != "localhost" and not match["port"]:
+        message = f"--registry-mirror: {match['host']!r} is no host that an engine would ask"
+        raise UsageError(message, hint=f"give its full name, or its port: {match['host']}:443")
+    return value
+
+
+def add_registry_mirror(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--registry-mirror",
+        type=check_mirror,
+        metavar="HOST[/PREFIX]",
+        help="pull every image from this mirror of NGC and Docker Hub instead",
+    )

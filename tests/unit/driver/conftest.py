@@ -19,8 +19,8 @@ import requests
 
 from tritonbuild import cli
 from tritonbuild.console import Console, Step
-from tritonbuild.host import BaseImage
 from tritonbuild.identifiers import BuildId
+from tritonbuild.images import FoundImage
 from tritonbuild.loading import load_matrix
 from tritonbuild.matrix import Matrix
 from tritonbuild.paths import MATRIX
@@ -226,7 +226,8 @@ def result_of(facts_of: Callable[[BuildSpec], dict[str, Any]]) -> Callable[..., 
             "image_id": "sha256:1",
             "size": 1_300_000_000,
             "facts": facts_of(spec),
-            "base": BaseImage(reference="debian:x", image_id="sha256:0", origin="debian:x"),
+            "base": FoundImage(reference="debian:x", image_id="sha256:0", origin="debian:x"),
+            "server": None,
             "smoke": smoke,
             "smoke_reused": False,
             "seconds": {"build": 61.25},

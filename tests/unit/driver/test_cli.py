@@ -15,6 +15,7 @@ from tritonbuild.cli.parsing import make_parser, parse_arguments
 from tritonbuild.cli.verbs import build, listing, smoke
 from tritonbuild.errors import BuildError, OverBudget
 from tritonbuild.identifiers import BuildId
+from tritonbuild.images import PullPolicy
 from tritonbuild.matrix import Matrix
 from tritonbuild.pipeline import BuildOptions, BuildResult
 from tritonbuild.records import update_record
@@ -136,6 +137,7 @@ def test_flags_reach_the_build(run_cli: Cli, built: list[Any], tmp_path: Path) -
     ]
     words += ["--image", "base,debian:x", "--no-container-pull", "--pull", "--no-cache", "--no-smoke"]
     words += ["--force-smoke", "--build-secret", "token", secret]
+    words += ["--registry-mirror", "m.example/ngc"]
     assert run_cli(*map(str, words)).code == 0
     options = built[0][1]
     assert options == BuildOptions(
@@ -145,8 +147,7 @@ def test_flags_reach_the_build(run_cli: Cli, built: list[Any], tmp_path: Path) -
         build_secrets={"token": secret},
         base_override="debian:x",
         tags=["a:b", "c"],
-        allow_pull=False,
-        force_pull=True,
+        pulling=PullPolicy(mirror="m.example/ngc", allowed=False, always=True),
         no_cache=True,
         smoke=False,
         force_smoke=True,
@@ -203,6 +204,18 @@ def test_a_dry_run_shows_the_given_names_base_and_model(run_cli: Cli, tmp_path: 
     assert "model    my-model" in out
 
 
+def test_a_dry_run_shows_what_a_mirror_would_be_asked_for(run_cli: Cli) -> None:
+    out = run_cli("build", "24.08-cuda-ngc", "--dryrun", "--registry-mirror", "localhost:5000/ngc").out
+    server = "localhost:5000/ngc/nvidia/tritonserver:24.08-py3"
+    assert f"triton   2.49.0 from {server}\n" in out
+    assert f"base     {server}-min\n" in out
+    assert f"--build-arg BASE_IMAGE={server}-min --build-arg SERVER_IMAGE={server} " in out
+    assert (
+        "base     localhost:5000/library/debian:"
+        in run_cli("--dryrun", "--registry-mirror=localhost:5000").out
+    )
+
+
 def test_a_dry_run_says_which_conflicts_were_settled(run_cli: Cli) -> None:
     assert re.search(r"conflict vllm: .* 0\.5\.3\.post1 is used: build\.py", run_cli("--dryrun").out)
 
@@ -251,6 +264,12 @@ REFUSED = [
         "24.08-cpu-pypi: the prebuilt server has no --enable-nvtx",
         "compiled from source",
     ),
+    (["--registry-mirror", "https://m.example"], 2, "is not HOST[:PORT][/PREFIX]", "without https://"),
+    (["--registry-mirror", "m.example/ngc/"], 2, "'m.example/ngc/' is not HOST", "without / at the end"),
+    (["--registry-mirror=m.example/a b"], 2, "--registry-mirror: 'm.example/a b' is not", "such as"),
+    (["--registry-mirror=m.example/a@sha256:1"], 2, "is not HOST[:PORT][/PREFIX]", "such as"),
+    (["--registry-mirror", "mirror/ngc"], 2, "'mirror' is no host that an engine would ask", "mirror:443"),
+    (["doctor", "--registry-mirror", "$(id)"], 2, "is not HOST[:PORT][/PREFIX]", "such as"),
     (["--endpoints=http"], 2, "unknown argument '--endpoints=http'", "did you mean --endpoint?"),
     (["--endpoints", "http"], 2, "unknown argument '--endpoints'", "did you mean --endpoint?"),
     (["--enable-metric"], 2, "unknown argument '--enable-metric'", "did you mean --enable-metrics?"),

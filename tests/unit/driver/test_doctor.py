@@ -85,7 +85,7 @@ class Machine:
         self.looked_up.append(name)
         if self.registry_failure:
             raise self.registry_failure
-        return object()
+        return SimpleNamespace(id="sha256:1")
 
     def _head(self, url: str, **options: Any) -> Any:
         self.asked.append((url, options))
@@ -326,6 +326,19 @@ def test_a_registry_that_lacks_one_image_is_asked_for_the_next(
     machine.registry_failure = APIError("x", absent, explanation="manifest unknown")
     check_base_images(machine.client, [spec_of("24.08-cuda-ngc")])
     assert len(machine.looked_up) == 2
+
+
+def test_a_mirror_is_asked_in_place_of_the_vendors_registry(
+    machine: Machine, spec_of: Callable[[str], BuildSpec]
+) -> None:
+    spec = spec_of("24.08-cuda-ngc")
+    findings = check_base_images(machine.client, [spec], "mirror.example:5000/ngc")
+    assert _levels(findings) == ["ok", "ok"]
+    assert {name.partition("/")[0] for name in machine.looked_up} == {"mirror.example:5000"}
+    machine.looked_up.clear()
+    machine.here = {str(spec.server.pinned_ref), spec.base.pinned_ref}
+    assert _levels(check_base_images(machine.client, [spec], "mirror.example:5000/ngc")) == ["ok", "ok"]
+    assert machine.looked_up == []
 
 
 # --- GPUs ---------------------------------------------------------------------------------

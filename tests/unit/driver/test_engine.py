@@ -79,6 +79,14 @@ def test_find_image_tells_absent_from_broken() -> None:
         engine.find_image(client, "a")
 
 
+def test_digests_are_those_of_the_repository_that_was_asked() -> None:
+    known = ["debian@sha256:1", "mirror.example/debian@sha256:2"]
+    image: Any = SimpleNamespace(attrs={"RepoDigests": known})
+    assert engine.read_digests(image, "mirror.example/debian") == ["sha256:2"]
+    assert engine.read_digests(image, "docker.io/library/debian") == ["sha256:1"]
+    assert engine.read_digests(SimpleNamespace(attrs={}), "debian") == []  # type: ignore[arg-type]
+
+
 def test_pull_returns_the_reason_in_one_line() -> None:
     client: Any = Client()
     assert engine.pull_image(client, "a") is None
@@ -99,8 +107,8 @@ def test_a_registry_that_refuses_is_told_from_one_that_is_not_reached(status: in
 
     client.images.get_registry_data = look_up
     assert engine.ask_registry(client, "a") == engine.Lookup(reached=reached, reason="reason")
-    client.images.get_registry_data = lambda _: object()
-    assert engine.ask_registry(client, "a") == engine.Lookup(reached=True)
+    client.images.get_registry_data = lambda _: SimpleNamespace(id="sha256:1")
+    assert engine.ask_registry(client, "a") == engine.Lookup(reached=True, digest="sha256:1")
 
 
 def test_an_engine_that_waits_too_long_for_a_registry_has_not_reached_it() -> None:

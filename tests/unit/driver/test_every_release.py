@@ -132,7 +132,6 @@ def test_references_take_the_release_of_their_row(minimal: BuildSpec, from_base:
     assert minimal.base.ref == "vendor.example/tritonserver:25.04-py3-min"
     assert minimal.server.origin == "vendor.example/tritonserver:25.04-py3"
     assert from_base.server.origin == "vendor.example/tritonserver:26.12-py3"
-    assert static_labels(minimal)["org.opencontainers.image.base.name"] == minimal.base.ref
 
 
 def test_upstreams_base_can_be_that_of_another_month(from_base: BuildSpec) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 
 from tritonbuild import host
 from tritonbuild.errors import ToolMissing
-from tritonbuild.host import BaseImage, ensure_base, ensure_engine
+from tritonbuild.host import ensure_engine, make_base
 from tritonbuild.schema import Base
 
 RAN = list[list[str]]
@@ -35,14 +35,11 @@ class Machine:
         self.clock = 0.0
         self.daemon = SimpleNamespace(poll=lambda: None, returncode=None)
         self.images: dict[str, str] = {}
-        self.registry: dict[str, str] = {}
-        self.pulled: list[str] = []
         self.imported: list[tuple[str, str]] = []
         monkeypatch.setattr(host, "connect", self.connect)
         monkeypatch.setattr(host, "run", self.run)
         monkeypatch.setattr(host, "can_install", lambda: self.may_install)
         monkeypatch.setattr(host, "find_image", self.find_image)
-        monkeypatch.setattr(host, "pull_image", self.pull_image)
         monkeypatch.setattr(host, "import_image", self.import_image)
         monkeypatch.setattr(shutil, "which", lambda name: name if name in self.tools else None)
         monkeypatch.setattr(subprocess, "Popen", self.start)
@@ -80,13 +77,6 @@ class Machine:
 
     def find_image(self, _: object, name: str) -> Any:
         return SimpleNamespace(id=self.images[name]) if name in self.images else None
-
-    def pull_image(self, _: object, name: str) -> str | None:
-        self.pulled.append(name)
-        if name not in self.registry:
-            return "no route to the registry"
-        self.images[name] = self.registry[name]
-        return None
 
     def import_image(self, _: object, archive: Path, *, name: str, tag: str, changes: Sequence[str]) -> None:
         self.imported.append((name, tag))
@@ -206,7 +196,7 @@ def test_only_root_on_debian_may_install(
     assert host.can_install() is expected
 
 
-# --- the base image -----------------------------------------------------------------------
+# --- a base image made here ---------------------------------------------------------------
 
 
 @pytest.fixture
@@ -215,41 +205,16 @@ def base(matrix: Any) -> Base:
     return found
 
 
-@pytest.fixture
-def get(machine: Machine, step: Any) -> Callable[..., BaseImage]:
-    """A function that asks for a base image on the fake machine."""
-
-    def ask(base: Base, **changes: Any) -> BaseImage:
-        given: dict[str, Any] = {"override": None, "allow_pull": True, "force_pull": False, **changes}
-        return ensure_base(machine.client, base, step, **given)
-
-    return ask
-
-
-Get = Callable[..., BaseImage]
 MADE = "tritonbuild-base:bookworm"
 
 
-def test_a_base_that_is_here_is_not_pulled(machine: Machine, base: Base, get: Get) -> None:
-    machine.images[base.pinned_ref] = "sha256:1"
-    assert get(base) == BaseImage(reference=base.pinned_ref, image_id="sha256:1", origin=base.pinned_ref)
-    assert machine.pulled == []
+def _make(machine: Machine, base: Base, step: Any) -> str:
+    return make_base(machine.client, base, MADE, step, trouble="debian:x cannot be pulled (no route)")
 
 
-def test_a_missing_base_is_pulled_by_digest(machine: Machine, base: Base, get: Get) -> None:
-    machine.registry[base.pinned_ref] = "sha256:2"
-    assert get(base).image_id == "sha256:2"
-    assert machine.pulled == [base.pinned_ref]
-    assert "@sha256:" in base.pinned_ref
-    assert machine.ran == []
-
-
-def test_a_base_that_cannot_be_pulled_is_made_and_that_is_said(
-    machine: Machine, base: Base, get: Get, step: Any
-) -> None:
+def test_a_base_is_made_and_that_is_said(machine: Machine, base: Base, step: Any) -> None:
     machine.tools.add("mmdebstrap")
-    assert get(base) == BaseImage(reference=MADE, image_id="sha256:made", origin="mmdebstrap bookworm")
-    assert f"{base.ref} cannot be pulled (no route to the registry)" in step.text
+    assert _make(machine, base, step) == "sha256:made"
     assert f"making {MADE} with mmdebstrap instead" in step.text
     (argv,) = machine.ran
     assert argv[:2] == ["mmdebstrap", "--variant=minbase"]
@@ -259,13 +224,13 @@ def test_a_base_that_cannot_be_pulled_is_made_and_that_is_said(
 
 @pytest.mark.parametrize("zone", ["UTC", "Pacific/Auckland", "America/Los_Angeles"])
 def test_a_made_base_has_the_same_date_everywhere(
-    machine: Machine, base: Base, get: Get, monkeypatch: pytest.MonkeyPatch, zone: str
+    machine: Machine, base: Base, step: Any, monkeypatch: pytest.MonkeyPatch, zone: str
 ) -> None:
     monkeypatch.setenv("TZ", zone)
     time.tzset()
     try:
         machine.tools.add("mmdebstrap")
-        get(base)
+        _make(machine, base, step)
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -273,74 +238,18 @@ def test_a_made_base_has_the_same_date_everywhere(
     assert machine.env == [{"SOURCE_DATE_EPOCH": "1787529600"}]
 
 
-def test_mmdebstrap_is_installed_where_that_is_possible(
-    machine: Machine, base: Base, get: Get, step: Any
-) -> None:
-    get(base)
+def test_mmdebstrap_is_installed_where_that_is_possible(machine: Machine, base: Base, step: Any) -> None:
+    _make(machine, base, step)
     assert [argv[0] for argv in machine.ran] == ["apt-get", "apt-get", "mmdebstrap"]
     assert "installing mmdebstrap, debian-archive-keyring with apt-get" in step.text
 
 
-def test_who_may_not_install_mmdebstrap_is_told(machine: Machine, base: Base, get: Get) -> None:
+def test_who_may_not_install_mmdebstrap_is_told(machine: Machine, base: Base, step: Any) -> None:
     machine.may_install = False
     with pytest.raises(ToolMissing) as failure:
-        get(base)
-    assert "cannot be pulled (no route to the registry)" in failure.value.message
+        _make(machine, base, step)
+    assert failure.value.message == "debian:x cannot be pulled (no route)"
     assert "install mmdebstrap, or name a base image: --image base,REF" in str(failure.value.hint)
-    assert machine.ran == []
-
-
-def test_a_base_made_earlier_is_used_again_and_that_is_said(
-    machine: Machine, base: Base, get: Get, step: Any
-) -> None:
-    machine.images[MADE] = "sha256:made"
-    assert get(base).origin == "mmdebstrap bookworm"
-    assert machine.pulled == []
-    assert machine.ran == []
-    assert "made earlier, is used" in step.text
-
-
-def test_no_container_pull_pulls_nothing(machine: Machine, base: Base, get: Get, step: Any) -> None:
-    machine.registry[base.pinned_ref] = "sha256:2"
-    machine.tools.add("mmdebstrap")
-    assert get(base, allow_pull=False).reference == MADE
-    assert machine.pulled == []
-    assert "--no-container-pull" in step.text
-
-
-def test_pull_asks_the_registry_even_if_a_base_is_here(machine: Machine, base: Base, get: Get) -> None:
-    machine.images |= {base.pinned_ref: "sha256:old", MADE: "sha256:made"}
-    machine.registry[base.pinned_ref] = "sha256:new"
-    assert get(base, force_pull=True).image_id == "sha256:new"
-
-
-def test_a_failed_pull_is_said_where_the_local_base_is_used(
-    machine: Machine, base: Base, get: Get, step: Any
-) -> None:
-    machine.images[base.pinned_ref] = "sha256:old"
-    assert get(base, force_pull=True).image_id == "sha256:old"
-    assert "cannot be pulled (no route to the registry), the one that is here is used" in step.text
-
-
-def test_a_given_base_is_used_or_refused_but_never_replaced(
-    machine: Machine, base: Base, get: Get, step: Any
-) -> None:
-    machine.images |= {base.pinned_ref: "sha256:1", MADE: "sha256:made"}
-    with pytest.raises(ToolMissing) as failure:
-        get(base, override="own:1")
-    assert failure.value.message == "base image own:1 cannot be had: no route to the registry"
-    assert "--image base,REF" in str(failure.value.hint)
-    machine.registry["own:1"] = "sha256:own"
-    assert get(base, override="own:1") == BaseImage(reference="own:1", image_id="sha256:own", origin="own:1")
-    assert machine.imported == []
-
-
-def test_a_vendors_base_cannot_be_made(machine: Machine, matrix: Any, get: Get) -> None:
-    vendor = matrix.bases["ngc-24.08-min"]
-    with pytest.raises(ToolMissing, match="cannot be had: no route to the registry"):
-        get(vendor)
-    with pytest.raises(ToolMissing, match="switched off by --no-container-pull"):
-        get(vendor, allow_pull=False)
     assert machine.ran == []
 
 

@@ -4,15 +4,15 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from tritonbuild.labels import describe_image, static_labels
+from tritonbuild.labels import Origins, build_labels, describe_image, static_labels
 from tritonbuild.matrix import Matrix
 from tritonbuild.spec import BuildSpec, resolve_spec
 
+ORIGINS = Origins(base="debian:x", base_name="debian:x")
 
-def _describe(spec: BuildSpec, **changes: str | None) -> dict[str, Any]:
-    given: dict[str, Any] = {"lock_sha256": "ab", "revision": "c0ffee", "base": "debian:x", "model": None}
+
+def _describe(spec: BuildSpec, **changes: Any) -> dict[str, Any]:
+    given: dict[str, Any] = {"lock_sha256": "ab", "revision": "c0ffee", "origins": ORIGINS, "model": None}
     loaded: dict[str, Any] = json.loads(describe_image(spec, **{**given, **changes}))
     return loaded
 
@@ -58,12 +58,33 @@ def test_image_json_says_why_it_deviates(cpu: BuildSpec) -> None:
 
 
 def test_image_json_is_the_same_every_time(cpu: BuildSpec) -> None:
-    text = [describe_image(cpu, lock_sha256="a", revision="b", base="c", model=None) for _ in range(2)]
+    text = [describe_image(cpu, lock_sha256="a", revision="b", origins=ORIGINS, model=None) for _ in range(2)]
     assert text[0] == text[1]
     assert text[0].endswith("}\n")
 
 
-@pytest.mark.parametrize("row", ["24.08-cuda-ngc"])
-def test_image_json_names_the_image_a_server_came_from(spec_of: Callable[[str], BuildSpec], row: str) -> None:
-    spec = spec_of(row)
-    assert _describe(spec)["triton"]["from"] == spec.server.pinned_ref
+def test_image_json_names_the_image_a_server_came_from(spec_of: Callable[[str], BuildSpec]) -> None:
+    exact = "mirror.example/nvidia/tritonserver:24.08-py3@sha256:2"
+    origins = Origins(base="x", base_name="x", base_digest="sha256:1", server=exact, server_digest="sha256:2")
+    image = _describe(spec_of("24.08-cuda-ngc"), origins=origins)
+    assert image["triton"]["from"] == exact
+    assert image["triton"]["digest"] == "sha256:2"
+    assert image["base_digest"] == "sha256:1"
+
+
+def test_labels_of_a_build_name_what_was_really_pulled() -> None:
+    origins = Origins(base="m/x:1@sha256:1", base_name="m/x:1", base_digest="sha256:1", server="m/y@sha256:2")
+    assert build_labels(origins, revision="c0ffee") == {
+        "org.opencontainers.image.revision": "c0ffee",
+        "io.tritonbuild.base": "m/x:1@sha256:1",
+        "org.opencontainers.image.base.digest": "sha256:1",
+        "org.opencontainers.image.base.name": "m/x:1",
+        "io.tritonbuild.server": "m/y@sha256:2",
+    }
+
+
+def test_a_base_that_was_made_here_has_no_digest_to_name() -> None:
+    labels = build_labels(Origins(base="mmdebstrap bookworm", base_name="made:1"), revision="c")
+    assert labels["org.opencontainers.image.base.name"] == "made:1"
+    assert "org.opencontainers.image.base.digest" not in labels
+    assert "io.tritonbuild.server" not in labels

@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("console", "process"),
     (
         *("engine", "wheels", "secrets", "locking", "rendering", "context", "buildkit"),
-        *("host", "inspecting", "smoke", "revision", "reaching", "leftovers"),
+        *("host", "images", "inspecting", "references", "smoke", "revision", "reaching", "leftovers"),
     ),
     ("pipeline", "comparing", "doctor"),
     ("summary",),

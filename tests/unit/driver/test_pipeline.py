@@ -18,7 +18,7 @@ from tritonbuild.buildkit import Builder
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder
 from tritonbuild.errors import Busy, CommandFailed, ImageRejected, OverBudget, SmokeFailed, UsageError
-from tritonbuild.host import BaseImage
+from tritonbuild.images import FoundImage, PullPolicy
 from tritonbuild.pipeline import BuildOptions, BuildResult, build_row, smoke_row
 from tritonbuild.records import read_record, update_record
 from tritonbuild.rendering import ModelFrom, render_dockerfile
@@ -51,6 +51,8 @@ class Stages:
         self.facts = facts
         self.size = 1_300_000_000
         self.image_id = ID
+        self.base = FoundImage(reference="debian:x", image_id="sha256:0", origin="debian:x")
+        self.server: FoundImage | None = None
         self.client = SimpleNamespace(images=SimpleNamespace(get=self._image))
 
         def stage(owner: Any, name: str, answer: Callable[..., Any]) -> None:
@@ -63,13 +65,13 @@ class Stages:
 
             monkeypatch.setattr(owner, name, stand_in)
 
-        base = BaseImage(reference="debian:x", image_id="sha256:0", origin="debian:x")
         monkeypatch.setattr(pipeline, "render_dockerfile", _render_once)
         stage(pipeline, "check_rendered", lambda _: None)
         stage(pipeline, "check_lock", lambda _: None)
         stage(pipeline, "ensure_engine", lambda _: self.client)
         stage(buildkit, "find_builder", lambda: Builder(("docker", "build")))
-        stage(pipeline, "ensure_base", lambda *_, **__: base)
+        stage(pipeline, "ensure_base", lambda *_, **__: self.base)
+        stage(pipeline, "ensure_server", lambda *_: self.server)
         stage(pipeline, "locate_wheels", lambda *_: [Path("a.whl")])
         stage(pipeline, "read_revision", lambda: "c0ffee")
         stage(pipeline, "stage_context", lambda *_, **__: None)
@@ -123,6 +125,7 @@ ORDER = [
     "ensure_engine",
     "find_builder",
     "ensure_base",
+    "ensure_server",
     "locate_wheels",
     "read_revision",
     "stage_context",
@@ -176,12 +179,12 @@ def test_each_stage_gets_what_the_ones_before_it_made(build: Build, stages: Stag
         build_secrets={"token": secret},
         ca_cert=Path("own.pem"),
         base_override="own:1",
-        allow_pull=False,
-        force_pull=True,
+        pulling=PullPolicy(allowed=False, always=True),
         no_cache=True,
     )
-    _, base = stages.arguments["ensure_base"]
-    assert base == {"override": "own:1", "allow_pull": False, "force_pull": True}
+    (_, _, policy, _), base = stages.arguments["ensure_base"]
+    assert policy == PullPolicy(allowed=False, always=True)
+    assert base == {"override": "own:1"}
     _, context = stages.arguments["stage_context"]
     assert context["wheels"] == [Path("a.whl")]
     assert context["dockerfile"] == (cpu.folder / "Dockerfile").read_text(encoding="utf-8")
@@ -205,6 +208,29 @@ def test_each_stage_gets_what_the_ones_before_it_made(build: Build, stages: Stag
     assert iidfile == stages.folder / "image.id"
     assert stages.arguments["run_smoke"][0][1] == ID
     assert stages.arguments["tag_image"][0][1:] == (ID, "b:2")  # the last of the two
+
+
+def test_a_build_records_which_images_it_really_started_from(build: Build, stages: Stages) -> None:
+    exact = "mirror.example/nvidia/server:1@sha256:2"
+    stages.base = FoundImage(
+        reference="m/x:1@sha256:1", image_id="sha256:0", origin="m/x:1@sha256:1", digest="sha256:1"
+    )
+    stages.server = FoundImage(reference=exact, image_id="sha256:3", origin=exact, digest="sha256:2")
+    assert build().server == stages.server
+    (_, argv, _, _), _ = stages.arguments["build"]
+    words = " ".join(map(str, argv))
+    for part in (
+        "--build-arg BASE_IMAGE=m/x:1@sha256:1",
+        f"--build-arg SERVER_IMAGE={exact}",
+        "--label io.tritonbuild.base=m/x:1@sha256:1",
+        f"--label io.tritonbuild.server={exact}",
+        "--label org.opencontainers.image.base.name=m/x:1",
+        "--label org.opencontainers.image.base.digest=sha256:1",
+    ):
+        assert f"{part} " in words
+    image = json.loads(stages.arguments["stage_context"][1]["image_json"])
+    assert (image["base"], image["base_digest"]) == ("m/x:1@sha256:1", "sha256:1")
+    assert image["triton"]["digest"] == "sha256:2"
 
 
 def test_secrets_are_gone_after_the_build(build: Build, stages: Stages) -> None:

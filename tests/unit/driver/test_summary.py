@@ -63,7 +63,9 @@ def test_the_largest_parts_come_first_and_add_up(cpu: BuildSpec, result_of: Resu
 
 
 def test_a_plan_names_every_choice(cpu: BuildSpec) -> None:
-    lines = plan_lines(cpu, ["docker", "build"], tags=["a:1", "b:2"], base="debian:x", model=None)
+    lines = plan_lines(
+        cpu, ["docker", "build"], tags=["a:1", "b:2"], base="debian:x", server=None, model=None
+    )
     assert "row      24.08-cpu-pypi" in lines
     assert "image    a:1, b:2" in lines
     assert "base     debian:x" in lines

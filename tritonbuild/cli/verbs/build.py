@@ -14,9 +14,11 @@ from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, check_model_folder
 from tritonbuild.errors import UnsupportedFeature, UsageError
 from tritonbuild.features import check_features, check_spelling
+from tritonbuild.images import PullPolicy
 from tritonbuild.locking import check_lock
-from tritonbuild.pipeline import BuildOptions, build_row
+from tritonbuild.pipeline import BuildOptions, build_row, image_arguments
 from tritonbuild.records import row_folder
+from tritonbuild.references import mirror_reference
 from tritonbuild.rendering import check_rendered
 from tritonbuild.spec import BuildSpec, resolve_spec
 from tritonbuild.summary import closing_lines, parts_table, plan_lines
@@ -48,7 +50,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     baked = check_model_folder(options.bake_model) if options.bake_model else None
     if options.dryrun:
         for spec in specs:
-            _print_plan(spec, options, base or spec.base.pinned_ref, baked, console)
+            _print_plan(spec, options, base, baked, console)
         return
     build_options = BuildOptions(
         build_dir=options.build_dir,
@@ -58,8 +60,11 @@ def run(options: argparse.Namespace, console: Console) -> None:
         build_secrets={name: Path(file) for name, file in options.build_secret},
         base_override=base,
         tags=options.tag,
-        allow_pull=not options.no_container_pull,
-        force_pull=options.pull,
+        pulling=PullPolicy(
+            mirror=options.registry_mirror,
+            allowed=not options.no_container_pull,
+            always=options.pull,
+        ),
         no_cache=options.no_cache,
         smoke=not options.no_smoke,
         force_smoke=options.force_smoke,
@@ -74,17 +79,23 @@ def run(options: argparse.Namespace, console: Console) -> None:
 
 
 def _print_plan(
-    spec: BuildSpec, options: argparse.Namespace, base: str, baked: BakedFolder | None, console: Console
+    spec: BuildSpec,
+    options: argparse.Namespace,
+    override: str | None,
+    baked: BakedFolder | None,
+    console: Console,
 ) -> None:
     """Say what a build would do. Reads files only: no engine is asked, nothing is written."""
     check_rendered([spec])
     check_lock(spec)
     folder = row_folder(spec.row, options.build_dir)
     tags = options.tag or [image_reference(spec)]
+    base = override or mirror_reference(spec.base.pinned_ref, options.registry_mirror)
+    server = spec.server.pinned_ref and mirror_reference(spec.server.pinned_ref, options.registry_mirror)
     argv = buildkit.build_argv(
         buildkit.Builder(("docker", "build")),
         context=folder / "context",
-        build_args={"BASE_IMAGE": base},
+        build_args=image_arguments(base, server),
         labels={},
         secrets={},
         iidfile=folder / "image.id",
@@ -92,5 +103,5 @@ def _print_plan(
     )
     model = baked.name if baked else (spec.model.name if spec.model else None)
     words = [shlex.quote(word) for word in argv]
-    for line in plan_lines(spec, words, tags=tags, base=base, model=model):
+    for line in plan_lines(spec, words, tags=tags, base=base, server=server, model=model):
         console.result(line)

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 
 from tritonbuild.cli.choosing import default_rows, known_matrix
-from tritonbuild.cli.flags import Parser, Verbs, add_build_dir, add_json, add_wheelhouse
+from tritonbuild.cli.flags import Parser, Verbs, add_build_dir, add_json, add_registry_mirror, add_wheelhouse
 from tritonbuild.console import Console
 from tritonbuild.doctor import examine
 from tritonbuild.errors import ProblemsFound
@@ -21,6 +21,7 @@ def add_parser(verbs: Verbs) -> Parser:
     add_json(parser)
     add_build_dir(parser, "where builds leave their records")
     add_wheelhouse(parser, "folder of wheels (repeat)")
+    add_registry_mirror(parser)
     return parser
 
 
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
     matrix = known_matrix()
     rows = select(options.selector, matrix.rows()) if options.selector else default_rows(matrix)
     specs = [resolve_spec(matrix, row) for row in rows]
-    findings = examine(specs, options.build_dir, options.wheelhouse)
+    findings = examine(specs, options.build_dir, options.wheelhouse, options.registry_mirror)
     if options.json:
         report = {"rows": list(map(str, rows)), "findings": [asdict(finding) for finding in findings]}
         console.result(json.dumps(report, indent=2))
