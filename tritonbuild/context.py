@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tritonbuild.errors import UsageError
-from tritonbuild.locking import LOCK, MODEL_LOCK, find_uv
+from tritonbuild.locking import LOCK, MODEL_LOCK
 from tritonbuild.paths import BACKEND, IMAGE_FILES, ROOT, SAMPLES
+from tritonbuild.resolving import find_uv
 from tritonbuild.spec import BuildSpec
 
 _MODELS = "/opt/tritonserver/models"

@@ -108,6 +108,7 @@ class Base(Image):
     suite: Name | None = None
     date: dt.date | None = None
     python: Literal["3.10", "3.11", "3.12"]
+    glibc: Annotated[str, StringConstraints(pattern=r"^2\.\d\d$")]
     packages: tuple[DebName, ...]
     cuda_packages: tuple[DebName, ...] = ()
     # NVIDIA's own build of vLLM is in it, with torch and all that it needs.

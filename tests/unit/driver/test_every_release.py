@@ -33,11 +33,13 @@ bases:
     digests:
       "25.04": sha256:DIGEST
     python: "3.12"
+    glibc: "2.36"
     packages: [python3]
     evidence: [{source: a page, value: a value}]
   with-vllm:
     ref: vendor.example/vllm:{upstream}-py3
     python: "3.12"
+    glibc: "2.36"
     packages: [python3]
     provides_vllm: true
     evidence: [{source: a page, value: a value}]

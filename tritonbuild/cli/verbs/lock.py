@@ -7,7 +7,7 @@ import argparse
 from tritonbuild.cli.choosing import select_specs
 from tritonbuild.cli.flags import Parser, Verbs, add_pattern, add_wheelhouse
 from tritonbuild.console import Console
-from tritonbuild.locking import check_lock, write_lock
+from tritonbuild.locking import check_lock, group_locks, write_locks
 from tritonbuild.wheels import locate_wheels, wheel_folders
 
 
@@ -21,13 +21,13 @@ def add_parser(verbs: Verbs) -> Parser:
 
 def run(options: argparse.Namespace, console: Console) -> None:
     specs = select_specs(options.selector)
-    for spec in specs:
-        if options.check:
-            check_lock(spec)
-            continue
-        with console.step("lock", f"{spec.row}: lock as of {spec.as_of:%Y-%m-%d}") as step:
-            wheels = locate_wheels(spec.wheels, wheel_folders(options.wheelhouse), step)
-            changed = write_lock(spec, wheels)
-            step.outcome = f"{len(changed)} files changed"
     if options.check:
-        console.info(f"{len(specs)} locks are what versions.yaml says")
+        for spec in specs:
+            check_lock(spec)
+        console.info(f"the locks of {len(specs)} rows are what versions.yaml says")
+        return
+    for request, locks in group_locks(specs).items():
+        with console.step("lock", f"lock {locks[0].subject}") as step:
+            wheels = locate_wheels(request.wheels, wheel_folders(options.wheelhouse), step)
+            changed = write_locks(locks, wheels)
+            step.outcome = f"{len(changed)} of {len(locks)} files changed"
