@@ -382,6 +382,7 @@ STRINGS = [
     ("bases", "bookworm", "digest"),
     ("bases", "bookworm", "suite"),
     ("bases", "bookworm", "python"),
+    ("bases", "bookworm", "glibc"),
     ("bases", "bookworm", "packages", 0),
     ("bases", "bookworm", "cuda_packages", 0),
     ("servers", "wheel", "triton"),
