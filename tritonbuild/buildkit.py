@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tritonbuild.console import Step
 from tritonbuild.errors import CommandFailed, ToolMissing
+from tritonbuild.paths import shown
 from tritonbuild.process import run
 
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
@@ -126,5 +127,5 @@ def build(builder: Builder, argv: Sequence[str], iidfile: Path, step: Step, *, l
     try:
         run(argv, on_line=_Progress(step), env=builder.env, what="docker build", keep=25)
     except CommandFailed as error:
-        raise CommandFailed(error.message, tail=error.tail, hint=f"the whole log is {log}") from error
+        raise CommandFailed(error.message, tail=error.tail, hint=f"the whole log is {shown(log)}") from error
     return iidfile.read_text(encoding="utf-8").strip()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,11 @@ def check_model_folder(path: Path) -> BakedFolder:
     if not any(path.glob("*.safetensors")) and not any(path.glob("*.bin")):
         message = f"--bake-model: {path} has no weights (*.safetensors or *.bin)"
         raise UsageError(message, hint="name a folder with the model's weights in it")
-    return BakedFolder(path=path)
+    baked = BakedFolder(path=path)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", baked.name):
+        message = f"--bake-model: {baked.name!r} is not a name for a model"
+        raise UsageError(message, hint="rename the folder: letters, digits, dot, dash and underscore")
+    return baked
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

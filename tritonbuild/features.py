@@ -12,7 +12,26 @@ from tritonbuild.spec import BuildSpec
 
 ENDPOINTS = ("grpc", "http", "sagemaker", "vertex-ai")
 FILESYSTEMS = ("azure_storage", "gcs", "s3")
-BACKENDS = ("python", "vllm")
+BACKENDS = ("ensemble", "python", "vllm")
+# Those that upstream's build.py knows besides.
+_OTHER_BACKENDS = frozenset(
+    [
+        "armnn_tflite",
+        "dali",
+        "fil",
+        "identity",
+        "onnxruntime",
+        "openvino",
+        "pytorch",
+        "repeat",
+        "square",
+        "tensorflow",
+        "tensorflow1",
+        "tensorflow2",
+        "tensorrt",
+        "tensorrtllm",
+    ]
+)
 OPTIONS = ("cpu-metrics", "gpu", "gpu-metrics", "logging", "metrics", "nvtx", "stats", "tracing")
 
 
@@ -28,10 +47,15 @@ class FeatureRequest:
 
 def check_spelling(request: FeatureRequest) -> None:
     """Raise UsageError when a value of a flag is none that Triton knows."""
+    backends = [backend.partition(":")[0] for backend in request.backends]
+    for backend in backends:
+        if backend in _OTHER_BACKENDS:
+            message = f"--backend: the images hold python and vllm, not {backend!r}"
+            raise UnsupportedFeature(message, hint="leave it out; a Dockerfile FROM the image can add it")
     for flag, values, known in (
         ("--endpoint", request.endpoints, ENDPOINTS),
         ("--filesystem", request.filesystems, FILESYSTEMS),
-        ("--backend", [b.partition(":")[0] for b in request.backends], BACKENDS),
+        ("--backend", backends, BACKENDS),
     ):
         for value in values:
             if value not in known:
@@ -87,8 +111,8 @@ def check_features(request: FeatureRequest, spec: BuildSpec, others: Iterable[Bu
         raise UnsupportedFeature(message, hint=_where_to_get(request, spec, others))
     branch = f"r{spec.row.release}"
     for backend in request.backends:
-        name, _, tag = backend.partition(":")
-        if tag and tag != branch:
+        name, colon, tag = backend.partition(":")
+        if colon and tag != branch:
             message = f"--backend: {spec.row} holds {name} of {branch}, not of {tag!r}"
             raise UnsupportedFeature(message, hint=f"write --backend={name}:{branch}, or leave the tag out")
     remarks = []

@@ -34,11 +34,18 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
+def name_some(words: Iterable[str], count: int = 20) -> str:
+    """Return the words as a list, cut where it would no longer be read."""
+    known = list(words)
+    more = f" and {len(known) - count} more" if len(known) > count else ""
+    return ", ".join(known[:count]) + more
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a hint that names the nearest known word, or all of them."""
+    """Return a hint that names the nearest known word, and the others."""
     choices = sorted(known)
     match = nearest(word, choices)
-    listing = ", ".join(choices)
+    listing = name_some(choices)
     return f"did you mean {match!r}? known: {listing}" if match else f"known: {listing}"
 
 
@@ -48,11 +55,11 @@ def check_release(value: str, *, flag: str, known: Iterable[str]) -> str:
     if not _RELEASE.fullmatch(value):
         message = f"{flag}: {value!r} is not a release of the form YY.MM"
         padded = re.fullmatch(r"(2\d)\.([1-9])", value)
-        guess = f"{padded[1]}.0{padded[2]}" if padded else choices[0]
+        guess = f"{padded[1]}.0{padded[2]}" if padded else nearest(value, choices) or choices[-1]
         raise UsageError(message, hint=f"write it as two digits, a dot, two digits: {guess}")
     if value not in choices:
         message = f"{flag}: release {value} is not in versions.yaml"
-        raise UsageError(message, hint=f"known releases: {', '.join(choices)}")
+        raise UsageError(message, hint=did_you_mean(value, choices))
     return value
 
 

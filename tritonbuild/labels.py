@@ -53,6 +53,12 @@ def build_labels(origins: Origins, *, revision: str) -> dict[str, str]:
     return {key: value for key, value in labels.items() if value}
 
 
+def given_labels(build_id: str | None, build_sha: str | None) -> dict[str, str]:
+    """Return the labels that upstream's build.py makes of --build-id and --build-sha."""
+    given = {"com.nvidia.build.id": build_id, "com.nvidia.build.ref": build_sha}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def describe_image(
     spec: BuildSpec, *, lock_sha256: str | None, revision: str, origins: Origins, model: str | None
 ) -> str:

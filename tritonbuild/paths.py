@@ -14,3 +14,9 @@ SAMPLES: Final = ROOT / "samples"
 IMAGE_FILES: Final = ROOT / "image"
 IMAGE_TESTS: Final = ROOT / "tests" / "image"
 BUILD: Final = ROOT / "build"
+
+
+def shown(path: Path) -> str:
+    """Return ``path`` as people read it: within the checkout without the folder the checkout is in."""
+    absolute = path.absolute()
+    return str(absolute.relative_to(ROOT)) if absolute.is_relative_to(ROOT) else str(path)

@@ -47,6 +47,7 @@ class BuildOptions:
     no_cache: bool = False
     smoke: bool = True
     force_smoke: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +155,7 @@ def _build_locked(
             builder,
             context=folder / "context",
             build_args=image_arguments(base.reference, server.reference if server else None),
-            labels=build_labels(origins, revision=revision),
+            labels={**build_labels(origins, revision=revision), **options.labels},
             secrets=collect_secrets(
                 Path(secrets), ca_cert=options.ca_cert, given=options.build_secrets or {}
             ),

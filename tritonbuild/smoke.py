@@ -12,7 +12,7 @@ from typing import Any
 from tritonbuild.console import Step
 from tritonbuild.errors import CommandFailed, SmokeFailed
 from tritonbuild.files import sha256_tree
-from tritonbuild.paths import IMAGE_TESTS, ROOT
+from tritonbuild.paths import IMAGE_TESTS, ROOT, shown
 from tritonbuild.process import run
 from tritonbuild.spec import BuildSpec
 
@@ -91,13 +91,15 @@ def run_smoke(spec: BuildSpec, image: str, image_id: str, folder: Path, step: St
         failure = error
     if not report.is_file():
         message = f"{spec.row}: the smoke tests did not run"
-        raise SmokeFailed(message, hint=f"see {folder / 'build.log'}") from failure
+        raise SmokeFailed(message, hint=f"see {shown(folder / 'build.log')}") from failure
     passed, failed, skipped = _read_junit(report)
     if failure or failed or not passed:
         for line in failure.tail if failure else ():
             step.console.line(f"    {line}")
         message = f"{spec.row}: {failed} of {passed + failed} smoke tests failed on {image}"
-        raise SmokeFailed(message, hint=f"see {folder / 'build.log'}; again: ./build.py smoke {spec.row}")
+        raise SmokeFailed(
+            message, hint=f"see {shown(folder / 'build.log')}; again: ./build.py smoke {spec.row}"
+        )
     return SmokeResult(
         image_id=image_id, tests_sha256=tests_fingerprint(), passed=passed, failed=failed, skipped=skipped
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
+from tritonbuild.paths import shown
 from tritonbuild.pipeline import BuildResult
 from tritonbuild.spec import BuildSpec
 
@@ -49,7 +50,7 @@ def closing_lines(result: BuildResult) -> list[str]:
         *([f"server   {result.server.origin}"] if result.server else []),
         f"smoke    {smoke}",
         f"seconds  {seconds}",
-        f"log      {result.log}",
+        f"log      {shown(result.log)}",
     ]
     lines += [f"skipped  {reason}" for reason in (result.smoke.skipped if result.smoke else ())]
     gpus = " --gpus all" if result.spec.is_cuda else ""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
 from tritonbuild.cli.flags import add_build_dir, add_registry_mirror, add_wheelhouse
+from tritonbuild.cli.upstream import add_upstream_flags
+from tritonbuild.cli.values import (
+    check_secret_name,
+    count,
+    image_name,
+    key_and_image,
+    label_value,
+    one_of,
+)
 from tritonbuild.errors import UsageError
 from tritonbuild.features import OPTIONS
+from tritonbuild.identifiers import SOURCES
 from tritonbuild.secrets import check_secret_file
-
-_NAME = r"[a-z0-9][a-z0-9./_-]*(:[0-9]+/[a-z0-9./_-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?"
-_TAG = re.compile(_NAME)
-_IMAGE_REF = re.compile(_NAME + r"(@sha256:[0-9a-f]{64})?")
 
 
 def add_build_flags(parser: argparse.ArgumentParser) -> None:
@@ -24,15 +29,43 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--upstream-container-version", metavar="YY.MM", help="Triton release (default: versions.yaml)"
     )
-    what.add_argument("--container-version", metavar="YY.MM", help="the same; must agree with the flag above")
+    for flag in ("--container-version", "--triton-container-version"):
+        what.add_argument(flag, metavar="YY.MM", help="the same; must name the same release")
+    for flag in ("--version", "--release-version"):
+        what.add_argument(flag, metavar="X.Y.Z", help="the release by its Triton version; must name the same")
     what.add_argument(
-        "--server-source", choices=("pypi", "ngc", "source"), help="where tritonserver comes from"
+        "--server-source",
+        type=one_of("--server-source", SOURCES),
+        metavar="SOURCE",
+        help="where tritonserver comes from: pypi, ngc or source",
     )
     what.add_argument(
-        "--image", action="append", default=[], metavar="base,REF", help="build on another base image"
+        "--image",
+        action="append",
+        type=key_and_image,
+        default=[],
+        metavar="base,REF",
+        help="build on another base image; gpu-base,REF is taken and has no effect",
     )
     what.add_argument(
-        "--tag", action="append", default=[], metavar="NAME[:TAG]", help="name of the image (repeat)"
+        "--tag",
+        action="append",
+        type=image_name,
+        default=[],
+        metavar="NAME[:TAG]",
+        help="name of the image (repeat)",
+    )
+    what.add_argument(
+        "--build-id",
+        type=label_value("--build-id"),
+        metavar="ID",
+        help="label com.nvidia.build.id of the image",
+    )
+    what.add_argument(
+        "--build-sha",
+        type=label_value("--build-sha"),
+        metavar="SHA",
+        help="label com.nvidia.build.ref of the image",
     )
     what.add_argument(
         "--bake-model", type=Path, metavar="PATH", help="bake this Hugging Face model folder into the image"
@@ -54,7 +87,7 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         "--filesystem", action="append", default=[], metavar="NAME", help="gcs, s3, azure_storage (repeat)"
     )
     server.add_argument(
-        "--backend", action="append", default=[], metavar="NAME[:TAG]", help="python, vllm (repeat)"
+        "--backend", action="append", default=[], metavar="NAME[:TAG]", help="python, vllm, ensemble (repeat)"
     )
 
     how = parser.add_argument_group("how to build")
@@ -88,35 +121,21 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "-j",
         "--build-parallel",
-        type=int,
+        type=count("-j"),
         metavar="N",
         help="compile jobs; a prebuilt server compiles nothing",
     )
-    how.add_argument(
-        "--no-container-interactive",
-        action="store_true",
-        help="always so; accepted as upstream's build.py does",
-    )
+    add_upstream_flags(parser.add_argument_group("upstream's flags for what is always so here"))
 
 
 def check_build_flags(options: argparse.Namespace) -> str | None:
-    """Check the shape of free-form values; return the base image override."""
-    base = None
-    for value in options.image:
-        key, _, reference = value.partition(",")
-        if key != "base" or not _IMAGE_REF.fullmatch(reference):
-            message = f"--image: {value!r} is not base,REF"
-            raise UsageError(message, hint="such as --image base,debian:bookworm-slim")
-        base = reference
-    for tag in options.tag:
-        if not _TAG.fullmatch(tag):
-            message = f"--tag: {tag!r} is not an image name"
-            raise UsageError(message, hint="such as --tag registry.example/triton:24.08")
-    for name, _ in options.build_secret:
-        if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-            message = f"--build-secret: {name!r} is not a name"
-            raise UsageError(message, hint="letters, digits, dot, dash and underscore")
+    """Check what one value alone does not show; return the base image override."""
+    bases = {reference for key, reference in options.image if key == "base"}
+    if len(bases) > 1:
+        message = f"--image: {len(bases)} base images are given: {', '.join(sorted(bases))}"
+        raise UsageError(message, hint="give one of them")
     for name, file in options.build_secret:
+        check_secret_name(name)
         check_secret_file(f"--build-secret {name}", Path(file))
     if options.ca_cert:
         check_secret_file("--ca-cert", options.ca_cert)
@@ -124,7 +143,4 @@ def check_build_flags(options: argparse.Namespace) -> str | None:
         if not folder.is_dir():
             message = f"--wheelhouse: {folder} is not a folder"
             raise UsageError(message, hint="name a folder that holds *.whl files")
-    if options.build_parallel is not None and options.build_parallel < 1:
-        message = f"-j: {options.build_parallel} is not a number of jobs"
-        raise UsageError(message, hint="give 1 or more, or leave it out")
-    return base
+    return next(iter(bases), None)

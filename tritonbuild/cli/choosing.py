@@ -6,11 +6,15 @@ import argparse
 
 from tritonbuild.errors import NothingSelected, UsageError
 from tritonbuild.features import OPTIONS, FeatureRequest
-from tritonbuild.identifiers import BuildId, check_release, select
+from tritonbuild.identifiers import BuildId, check_release, did_you_mean, name_some, select
 from tritonbuild.loading import load_matrix
 from tritonbuild.matrix import Matrix
 from tritonbuild.paths import MATRIX
 from tritonbuild.spec import BuildSpec, default_source, resolve_spec
+
+# Flags of upstream's build.py that name the release, and those that name its Triton.
+_RELEASE_FLAGS = ("upstream_container_version", "container_version", "triton_container_version")
+_TRITON_FLAGS = ("version", "release_version")
 
 
 def known_matrix() -> Matrix:
@@ -32,23 +36,42 @@ def default_rows(matrix: Matrix) -> list[BuildId]:
 def choose_rows(options: argparse.Namespace, matrix: Matrix) -> list[BuildId]:
     """Return the rows that the flags of ``build`` ask for."""
     if options.selector:
-        for flag in ("upstream_container_version", "container_version", "server_source"):
-            if getattr(options, flag):
-                message = f"the row {options.selector!r} and --{flag.replace('_', '-')} are given together"
+        for name in (*_RELEASE_FLAGS, *_TRITON_FLAGS, "server_source"):
+            if getattr(options, name):
+                message = f"the row {options.selector!r} and {_flag(name)} are given together"
                 raise UsageError(message, hint="give one of them")
         return select(options.selector, matrix.rows())
-    flags = {
-        f"--{name.replace('_', '-')}": getattr(options, name)
-        for name in ("upstream_container_version", "container_version")
-        if getattr(options, name) is not None
-    }
-    releases = {check_release(value, flag=flag, known=matrix.releases) for flag, value in flags.items()}
-    if len(releases) > 1:
-        message = f"{' and '.join(f'{k}={v}' for k, v in flags.items())} name two releases"
-        raise UsageError(message, hint="one image holds one release: give the same twice, or only one flag")
-    release = releases.pop() if releases else matrix.defaults.release
     variant = "cuda" if options.enable_gpu or options.enable_all else "cpu"
-    return _rows_of(matrix, release, variant, options.server_source)
+    return _rows_of(matrix, _choose_release(options, matrix), variant, options.server_source)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _choose_release(options: argparse.Namespace, matrix: Matrix) -> str:
+    """Return the one release that every given version names, else the default."""
+    asked: dict[str, str] = {}
+    for name in _RELEASE_FLAGS:
+        if (value := getattr(options, name)) is not None:
+            release = check_release(value, flag=_flag(name), known=matrix.releases)
+            asked[f"{_flag(name)}={value}"] = release
+    for name in _TRITON_FLAGS:
+        if (value := getattr(options, name)) is not None:
+            asked[f"{_flag(name)}={value}"] = _release_of_triton(value, _flag(name), matrix)
+    releases = sorted(set(asked.values()))
+    if len(releases) > 1:
+        message = f"{' and '.join(asked)} name two releases, {' and '.join(releases)}"
+        raise UsageError(message, hint="one image holds one release: give the same twice, or only one flag")
+    return releases[0] if releases else matrix.defaults.release
+
+
+def _release_of_triton(version: str, flag: str, matrix: Matrix) -> str:
+    releases = {facts.triton: release for release, facts in sorted(matrix.releases.items())}
+    if version not in releases:
+        message = f"{flag}: no release of versions.yaml has Triton {version!r}"
+        raise UsageError(message, hint=did_you_mean(version, releases))
+    return releases[version]
 
 
 def _rows_of(matrix: Matrix, release: str, variant: str, source: str | None) -> list[BuildId]:
@@ -56,8 +79,9 @@ def _rows_of(matrix: Matrix, release: str, variant: str, source: str | None) -> 
     rows = [r for r in matrix.rows() if (r.release, r.variant) == (release, variant)]
     if not rows:
         message = f"versions.yaml has no {variant} image of {release}"
-        others = ", ".join(str(r) for r in matrix.rows() if r.release == release or r.variant == variant)
-        raise NothingSelected(message, hint=f"near it: {others}")
+        near = [r for r in matrix.rows() if r.release == release or r.variant == variant]
+        near.sort(key=lambda row: row.release != release)
+        raise NothingSelected(message, hint=f"near it: {name_some(map(str, near))}")
     source = source or default_source(rows)
     chosen = [r for r in rows if r.source == source]
     if not chosen:

@@ -41,8 +41,9 @@ class Verbs:
 
 
 def add_output_flags(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("-v", "--verbose", action="store_true", help="show every line of the build")
-    parser.add_argument("-q", "--quiet", action="store_true", help="show results, warnings and errors only")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("-v", "--verbose", action="store_true", help="show every line of the build")
+    loudness.add_argument("-q", "--quiet", action="store_true", help="show results, warnings and errors only")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
 
 

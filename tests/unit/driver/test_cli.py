@@ -12,6 +12,8 @@ import pytest
 
 from tritonbuild.cli import choosing, verbs
 from tritonbuild.cli.parsing import make_parser, parse_arguments
+from tritonbuild.cli.upstream import ALWAYS_SO
+from tritonbuild.cli.upstream import REFUSED as REFUSED_FLAGS
 from tritonbuild.cli.verbs import build, listing, smoke
 from tritonbuild.errors import BuildError, OverBudget
 from tritonbuild.identifiers import BuildId
@@ -97,6 +99,9 @@ def test_the_seed_command_builds_the_cuda_row(run_cli: Cli, built: list[Any]) ->
         ("--upstream-container-version=24.10", "24.10-cpu-pypi"),
         ("--container-version=24.10", "24.10-cpu-pypi"),
         ("--upstream-container-version=24.10 --container-version=24.10", "24.10-cpu-pypi"),
+        ("--triton-container-version=24.10", "24.10-cpu-pypi"),
+        ("--version=2.51.0", "24.10-cpu-pypi"),
+        ("--release-version=2.51.0 --version=2.51.0 --container-version=24.10", "24.10-cpu-pypi"),
         ("--enable-gpu", "24.08-cuda-pypi"),
         ("--enable-all", "24.08-cuda-pypi"),
         ("--enable-gpu --server-source=ngc", "24.08-cuda-ngc"),
@@ -169,9 +174,35 @@ def test_asking_for_less_than_the_server_has_is_said_and_allowed(run_cli: Cli, b
     assert "note: the prebuilt server also has the endpoints grpc, sagemaker, vertex-ai" in outcome.err
 
 
-@pytest.mark.parametrize("words", ["-j 4", "--build-parallel=4", "--no-container-interactive"])
+@pytest.mark.parametrize("words", ["-j 4", "--build-parallel=4", *ALWAYS_SO])
 def test_upstream_flags_without_effect_are_accepted(run_cli: Cli, built: list[Any], words: str) -> None:
-    assert run_cli(*words.split()).code == 0
+    assert run_cli().code == run_cli(*words.split()).code == 0
+    assert built[0] == built[1]
+
+
+def test_a_gpu_base_changes_nothing_and_that_is_said(run_cli: Cli, built: list[Any]) -> None:
+    outcome = run_cli("--image=gpu-base,x:1", "--image=base,y:2")
+    assert "note: --image gpu-base,x:1 has no effect" in outcome.err
+    assert built[0][1].base_override == "y:2"
+
+
+@pytest.mark.parametrize("value", [[], ["some value"]])
+@pytest.mark.parametrize("flag", REFUSED_FLAGS)
+def test_a_flag_that_cannot_be_honoured_says_why_and_what_to_do(
+    run_cli: Cli, built: list[Any], flag: str, value: list[str]
+) -> None:
+    why, instead = REFUSED_FLAGS[flag]
+    run_cli(flag, *value).assert_refused(5, error=f"{flag} cannot be honoured: {why}", hint=instead)
+    assert built == []
+
+
+def test_build_id_and_sha_become_the_labels_of_upstream(run_cli: Cli, built: list[Any]) -> None:
+    labels = {"com.nvidia.build.id": "a.1", "com.nvidia.build.ref": "4f2e1c0"}
+    words = ["--build-id=a.1", "--build-sha=4f2e1c0"]
+    assert run_cli(*words).code == 0
+    assert built[0][1].labels == labels
+    plan = run_cli(*words, "--dryrun").out
+    assert all(f"--label {name}={value}" in plan for name, value in labels.items())
 
 
 # --- the dry run --------------------------------------------------------------------------
@@ -239,7 +270,12 @@ REFUSED = [
     (["--backend=vlm:r24.08"], 2, "--backend: unknown value 'vlm'", "did you mean 'vllm'?"),
     (["--backend=python:r24.07"], 5, "holds python of r24.08, not of 'r24.07'", "--backend=python:r24.08"),
     (["--upstream-container-version=99.99"], 2, "'99.99' is not a release", "two digits"),
-    (["--upstream-container-version=23.11"], 2, "release 23.11 is not in versions.yaml", "23.10, 23.12"),
+    (
+        ["--upstream-container-version=23.11"],
+        2,
+        "release 23.11 is not in versions.yaml",
+        "did you mean '23.1",
+    ),
     (["--upstream-container-version=24.8"], 2, "'24.8' is not a release", ": 24.08"),
     (["--upstream-container-version=24.08; id"], 2, "'24.08; id' is not a release", "two digits"),
     (["--container-version=24.8"], 2, "--container-version: '24.8'", ": 24.08"),
@@ -298,13 +334,40 @@ REFUSED = [
     (["build", "24.08-cpu-pipy"], 4, "no row of versions.yaml matches", "did you mean '24.08-cpu-pypi'?"),
     (["--upstream-container-version=24.03", "--enable-gpu"], 4, "no cuda image of 24.03", "-cuda-pypi"),
     (["--server-source=ngc"], 4, "no cpu image of 24.08 from 'ngc'", "24.08-cpu-pypi"),
-    (["--server-source=conda"], 2, "invalid choice: 'conda'", "--help"),
+    (["--server-source=conda"], 2, "--server-source: unknown value 'conda'", "known: ngc, pypi, source"),
+    (["--server-source=pipy"], 2, "--server-source: unknown value 'pipy'", "did you mean 'pypi'?"),
     (["--wheelhouse=/nowhere"], 2, "--wheelhouse: /nowhere is not a folder", "*.whl"),
     (["--bake-model=/nowhere"], 2, "--bake-model: /nowhere has no config.json", "Hugging Face model folder"),
-    (["-j0"], 2, "-j: 0 is not a number of jobs", "1 or more"),
-    (["-jmany"], 2, "invalid int value: 'many'", "--help"),
+    (["-j0"], 2, "-j: '0' is not a number of jobs", "1 or more"),
+    (["-jmany"], 2, "-j: 'many' is not a number of jobs", "1 or more"),
+    (["-v", "-q"], 2, "-q/--quiet: not allowed with argument -v/--verbose", "--help"),
+    (["--build-id=<unknown>"], 2, "--build-id: '<unknown>' is not an id", "such as 1234"),
+    (["--build-sha="], 2, "--build-sha: '' is not an id", "such as 1234"),
+    (
+        ["--version=2.49"],
+        2,
+        "--version: no release of versions.yaml has Triton '2.49'",
+        "did you mean '2.49.0'?",
+    ),
+    (["--version=24.08"], 2, "no release of versions.yaml has Triton '24.08'", "known: 2.39.0"),
+    (
+        ["--release-version=2.51.0", "--upstream-container-version=24.08"],
+        2,
+        "--upstream-container-version=24.08 and --release-version=2.51.0 name two releases, 24.08 and 24.10",
+        "one image holds one release",
+    ),
+    (["--backend=vllm:"], 5, "holds vllm of r24.08, not of ''", "--backend=vllm:r24.08"),
+    (["--backend=onnxruntime"], 5, "the images hold python and vllm, not 'onnxruntime'", "FROM the image"),
+    (
+        ["--image=base,a:1", "--image=base,b:1"],
+        2,
+        "--image: 2 base images are given: a:1, b:1",
+        "one of them",
+    ),
     (["--image=debian:bookworm"], 2, "--image: 'debian:bookworm' is not base,REF", "--image base,"),
-    (["--image=gpu-base,debian:bookworm"], 2, "is not base,REF", "--image base,"),
+    (["--image=gpu_base,debian:bookworm"], 2, "is not base,REF", "--image base,"),
+    (["--image=pytorch,debian:bookworm"], 5, "--image pytorch,REF cannot be honoured", "--image base,REF"),
+    (["--image=min,debian:bookworm"], 5, "--image min,REF cannot be honoured", "--image base,REF"),
     (["--build-secret", "token"], 2, "--build-secret: expected 2 arguments", "--help"),
     (["smoke", "24.08-*", "--image=x"], 2, "--image names one image, but 3 rows", "select one row"),
     (["show"], 2, "the following arguments are required: selector", "--help"),
@@ -322,6 +385,7 @@ def test_a_mistake_ends_in_one_line_and_a_hint(
 
 # Each of these would mean something to a shell, a Dockerfile or an argv.
 SMUGGLED = ["a\nRUN id", 'a"b', "a'b", "a;id", "a$(id)", "a b", "a`id`", "a|b", "a&b", "a\\b", "--pull", ""]
+SMUGGLED += ["a\tb", "a\r", "\n", "a\x00b", "ä", "\uff12", "a\u2028b", "${a}", "a>b", "a*b", "-"]
 
 
 @pytest.mark.parametrize("value", SMUGGLED)
@@ -335,6 +399,14 @@ SMUGGLED = ["a\nRUN id", 'a"b', "a'b", "a;id", "a$(id)", "a b", "a`id`", "a|b", 
         lambda v: ["--build-secret", f"{v},src=x" if v else "a,b", __file__],
         lambda v: [f"--upstream-container-version=24.08{v}" if v else "--upstream-container-version=2408"],
         lambda v: [f"--server-source={v}"],
+        lambda v: [f"--container-version=24.08{v}" if v else "--container-version="],
+        lambda v: [f"--triton-container-version={v}"],
+        lambda v: [f"--version=2.49.0{v}" if v else "--version="],
+        lambda v: [f"--release-version={v}"],
+        lambda v: [f"--build-id={v}"],
+        lambda v: [f"--build-sha={v}"],
+        lambda v: [f"--image=gpu-base,{v}"],
+        lambda v: [f"--image={v},x:1"],
         lambda v: [f"--endpoint={v}"],
         lambda v: [f"--filesystem={v}"],
         lambda v: [f"--backend={v}"],
@@ -348,6 +420,14 @@ SMUGGLED = ["a\nRUN id", 'a"b', "a'b", "a;id", "a$(id)", "a b", "a`id`", "a|b", 
         "secret",
         "release",
         "source",
+        "container",
+        "triton-container",
+        "triton",
+        "release-version",
+        "build-id",
+        "build-sha",
+        "gpu-base",
+        "image-key",
         "endpoint",
         "fs",
         "backend",
@@ -545,7 +625,7 @@ def test_every_verb_and_flag_has_a_help_text() -> None:
     ("words", "verb", "verbose"),
     [
         (["-v", "list"], "list", True),
-        (["-v", "-q"], "build", True),
+        (["-v", "--debug"], "build", True),
         (["-q", "24.08-cpu-pypi"], "build", False),
         (["--debug", "-v", "render", "--check"], "render", True),
     ],

@@ -53,10 +53,17 @@ def test_check_release_pads_a_short_month_in_its_hint() -> None:
     assert str(failure.value.hint).endswith(": 24.08")
 
 
+def test_a_long_list_of_the_known_is_cut() -> None:
+    hint = did_you_mean("w7", [f"w{i}" for i in range(100)])
+    assert hint.startswith("did you mean 'w7'? known: w0, w1, ")
+    assert hint.endswith(" and 80 more")
+    assert len(hint) < 200
+
+
 def test_check_release_lists_the_known_ones() -> None:
     with pytest.raises(UsageError) as failure:
         check_release("23.10", flag="--x", known=["24.10", "24.08"])
-    assert failure.value.hint == "known releases: 24.08, 24.10"
+    assert failure.value.hint == "did you mean '24.10'? known: 24.08, 24.10"
 
 
 def test_nearest_needs_some_likeness() -> None:

@@ -32,7 +32,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("pipeline", "comparing", "doctor"),
     ("summary",),
-    ("cli.flags",),
+    ("cli.flags", "cli.values", "cli.upstream"),
     ("cli.build_flags", "cli.choosing"),
     tuple(f"cli.verbs.{path.stem}" for path in VERBS.glob("[!_]*.py")),
     ("cli.verbs",),

@@ -15,7 +15,9 @@ from tritonbuild.context import BakedFolder, check_model_folder
 from tritonbuild.errors import UnsupportedFeature, UsageError
 from tritonbuild.features import check_features, check_spelling
 from tritonbuild.images import PullPolicy
+from tritonbuild.labels import given_labels
 from tritonbuild.locking import check_lock
+from tritonbuild.paths import shown
 from tritonbuild.pipeline import BuildOptions, build_row, image_arguments
 from tritonbuild.records import row_folder
 from tritonbuild.references import mirror_reference
@@ -47,6 +49,11 @@ def run(options: argparse.Namespace, console: Console) -> None:
     if options.tag and len(specs) > 1:
         message = f"--tag names one image, but {len(specs)} rows are selected"
         raise UsageError(message, hint="select one row, or leave --tag out")
+    for key, reference in options.image:
+        if key == "gpu-base":
+            console.info(
+                f"note: --image gpu-base,{reference} has no effect: only upstream's pytorch backend uses it"
+            )
     baked = check_model_folder(options.bake_model) if options.bake_model else None
     if options.dryrun:
         for spec in specs:
@@ -68,6 +75,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         no_cache=options.no_cache,
         smoke=not options.no_smoke,
         force_smoke=options.force_smoke,
+        labels=given_labels(options.build_id, options.build_sha),
     )
     for spec in specs:
         console.seconds.clear()
@@ -88,7 +96,7 @@ def _print_plan(
     """Say what a build would do. Reads files only: no engine is asked, nothing is written."""
     check_rendered([spec])
     check_lock(spec)
-    folder = row_folder(spec.row, options.build_dir)
+    folder = Path(shown(row_folder(spec.row, options.build_dir)))
     tags = options.tag or [image_reference(spec)]
     base = override or mirror_reference(spec.base.pinned_ref, options.registry_mirror)
     server = spec.server.pinned_ref and mirror_reference(spec.server.pinned_ref, options.registry_mirror)
@@ -96,7 +104,7 @@ def _print_plan(
         buildkit.Builder(("docker", "build")),
         context=folder / "context",
         build_args=image_arguments(base, server),
-        labels={},
+        labels=given_labels(options.build_id, options.build_sha),
         secrets={},
         iidfile=folder / "image.id",
         no_cache=options.no_cache,

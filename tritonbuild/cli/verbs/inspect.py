@@ -10,7 +10,7 @@ from tritonbuild.cli.flags import Parser, Verbs, add_build_dir, add_row
 from tritonbuild.console import Console
 from tritonbuild.errors import NothingSelected
 from tritonbuild.identifiers import select
-from tritonbuild.paths import BUILD, ROOT
+from tritonbuild.paths import BUILD, shown
 from tritonbuild.records import read_record, row_folder
 
 
@@ -26,6 +26,6 @@ def run(options: argparse.Namespace, console: Console) -> None:
     for row in select(options.selector, matrix.rows()):
         record = read_record(row_folder(row, options.build_dir))
         if not record:
-            message = f"{row} has no record in {options.build_dir or BUILD.relative_to(ROOT)}"
+            message = f"{row} has no record in {shown(options.build_dir or BUILD)}"
             raise NothingSelected(message, hint=f"build it first: ./build.py build {row}")
         console.result(json.dumps(record, indent=2))

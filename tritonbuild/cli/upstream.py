@@ -1,0 +1,79 @@
+"""Flags of upstream's build.py and compose.py that change nothing here, or that nothing here can honour."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+from tritonbuild.errors import UnsupportedFeature
+
+# Flag -> why it is accepted without an effect.
+ALWAYS_SO: Final[Mapping[str, str]] = {
+    "--no-container-interactive": "a build never asks",
+    "--no-container-source": "no image carries the sources of third parties",
+    "--no-force-clone": "sources are fetched once, at a pinned commit",
+}
+
+_CONTAINERS = "an image is always built inside containers"
+_ONE_SERVER = "the server is one of versions.yaml, with all that its row says"
+_NO_SUCH_BACKEND = "the images hold the backends python and vllm"
+
+# Flag -> why it cannot be honoured, and what to do instead.
+REFUSED: Final[Mapping[str, tuple[str, str]]] = {
+    "--build-presets-file": (
+        "a row of versions.yaml is the preset",
+        "leave it out; `./build.py show ROW` prints every pin",
+    ),
+    "--cache": (
+        "no server here holds a response cache that can be chosen",
+        "leave it out; vLLM caches prefixes itself (enable_prefix_caching in model.json)",
+    ),
+    "--cmake-dir": (_CONTAINERS, "leave it out"),
+    "--container-memory": (
+        "BuildKit has no limit for one build",
+        "leave it out; limit the engine or the builder instead",
+    ),
+    "--container-prebuild-command": (
+        "what an image holds follows from versions.yaml alone",
+        "leave it out; prepare a base image and give it with --image base,REF",
+    ),
+    "--dcgm-version": ("DCGM comes with the server of the row", "leave it out"),
+    "--enable-mali-gpu": ("no row is built for Mali GPUs", "leave it out"),
+    "--install-dir": (_CONTAINERS, "leave it out; --build-dir says where logs and records go"),
+    "--library-paths": (_CONTAINERS, "leave it out"),
+    "--no-container-build": (_CONTAINERS, "leave it out; a machine with docker is all that a build needs"),
+    "--no-core-build": (_ONE_SERVER, "leave it out"),
+    "--ort-openvino-version": (_NO_SUCH_BACKEND, "leave it out"),
+    "--ort-version": (_NO_SUCH_BACKEND, "leave it out"),
+    "--output-name": ("that is compose.py's flag", "write --tag NAME[:TAG]"),
+    "--repoagent": ("no server here holds repository agents", "leave it out"),
+    "--rhel-py-version": ("the images stand on Debian and Ubuntu", "leave it out"),
+    "--skip-pull": ("that is compose.py's flag", "write --no-container-pull"),
+    "--standalone-openvino-version": (_NO_SUCH_BACKEND, "leave it out"),
+    "--tmp-dir": (_CONTAINERS, "leave it out"),
+    "--triton-wheels-dependencies-group": ("the images hold no wheels of Triton", "leave it out"),
+    "--use-user-docker-config": (
+        "the docker client reads its own configuration, and proxies come from the environment",
+        "leave it out; set DOCKER_CONFIG or HTTPS_PROXY before the command",
+    ),
+    "--work-dir": ("that is compose.py's flag", "write --build-dir DIR"),
+}
+
+
+class _Refuse(argparse.Action):
+    """Ends the parsing with the reason that stands in the table."""
+
+    def __call__(self, *_: Any, **__: Any) -> NoReturn:
+        flag = self.option_strings[0]
+        why, instead = REFUSED[flag]
+        message = f"{flag} cannot be honoured: {why}"
+        raise UnsupportedFeature(message, hint=instead)
+
+
+def add_upstream_flags(parser: argparse._ActionsContainer) -> None:
+    """Add the flags of both tables; --help shows the first, docs/command-line.md both."""
+    for flag, why in ALWAYS_SO.items():
+        parser.add_argument(flag, action="store_true", help=f"always so: {why}")
+    for flag in REFUSED:
+        parser.add_argument(flag, action=_Refuse, nargs="?", help=argparse.SUPPRESS)
