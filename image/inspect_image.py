@@ -31,6 +31,11 @@ ENDPOINTS = {
     "sagemaker": "--allow-sagemaker",
     "vertex-ai": "--allow-vertex-ai",
 }
+PYTHON_BACKEND = {
+    "coroutines": ("triton_python_backend_stub", b"run_coroutine_threadsafe"),
+    "histograms": ("triton_python_backend_stub", b"HISTOGRAM"),
+    "transaction-policy": ("triton_python_backend_utils.py", b"def set_model_transaction_policy"),
+}
 FILESYSTEMS = {"azure_storage": b"ASFileSystem", "gcs": b"GCSFileSystem", "s3": b"S3FileSystem"}
 
 
@@ -48,6 +53,14 @@ def features():
         "filesystems": sorted(name for name, mark in FILESYSTEMS.items() if mark in core),
         "options": sorted(options),
     }
+
+
+def python_backend():
+    """Read what the Python backend offers to a model off its two files."""
+    folder = ROOT / "backends/python"
+    return sorted(
+        name for name, (file, mark) in PYTHON_BACKEND.items() if mark in (folder / file).read_bytes()
+    )
 
 
 def tree_size(top):
@@ -94,6 +107,7 @@ print(
             "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
             "uid": os.getuid(),
             "features": features(),
+            "python_backend": python_backend(),
             "parts": parts(),
             "packages": versions(),
             "compilers": [c for c in ("cc", "gcc", "g++", "clang", "nvcc", "ld") if shutil.which(c)],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import docker
@@ -43,15 +44,20 @@ def find_differences(spec: BuildSpec, facts: Facts) -> list[str]:
             problems.append(f"{name} is {found or 'missing'}, the row says {version}")
     declared = spec.server.features.model_dump(mode="json")
     for kind, values in facts["features"].items():
-        if sorted(declared[kind]) != values:
-            problems.append(
-                f"the server's {kind} are {', '.join(values)}; versions.yaml says {', '.join(declared[kind])}"
-            )
+        problems += _compare(f"the server's {kind} are", values, declared[kind])
+    offered = facts["python_backend"]
+    problems += _compare("the server's Python backend offers", offered, spec.python_backend)
     if facts["uid"] == 0:
         problems.append("the image runs as root")
     if not spec.is_cuda and facts["compilers"]:
         problems.append(f"compilers are left inside: {', '.join(facts['compilers'])}")
     return problems
+
+
+def _compare(what: str, found: list[str], declared: Sequence[str]) -> list[str]:
+    if sorted(declared) == found:
+        return []
+    return [f"{what} {', '.join(found) or 'none'}; versions.yaml says {', '.join(declared) or 'none'}"]
 
 
 def check_facts(spec: BuildSpec, facts: Facts) -> None:

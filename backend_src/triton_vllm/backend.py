@@ -15,6 +15,7 @@ from typing import Any
 from triton_vllm import device, enginefields, lora, messages, modeljson, processes
 from triton_vllm.engines.interface import Lora
 from triton_vllm.errors import ModelError, one_line
+from triton_vllm.metrics.histograms import has_histograms
 from triton_vllm.metrics.reporter import Reporter
 from triton_vllm.service import Service
 from triton_vllm.settings import read_settings
@@ -25,6 +26,7 @@ from triton_vllm.workerprocess import WorkerProcess
 DRAIN_TIMEOUT, FAILED_DRAIN_TIMEOUT = 3600.0, 5.0
 # How long a thread may keep the interpreter's lock when another one wants it, in seconds.
 SWITCH_INTERVAL = 0.0005
+NO_HISTOGRAMS = "[vllm] this Triton has no histograms for backends: theirs are counters of the same names"
 # Sending a response is mostly waiting for the server, so several can be on their way at once.
 MAX_LANES = 2
 
@@ -123,6 +125,8 @@ class Backend:
             # A server without metrics (--allow-metrics=false) refuses to make any.
             self._logger.log_warn(f"[vllm] no custom metrics: {one_line(error)}")
             return None
+        if not has_histograms(self._pb_utils.MetricFamily):
+            self._logger.log_warn(NO_HISTOGRAMS)
         reporter.start()
         return reporter
 

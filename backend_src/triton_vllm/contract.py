@@ -39,13 +39,21 @@ def complete_config(config: Any) -> Any:
     named = config.as_dict()
     inputs = {entry["name"] for entry in named["input"]}
     outputs = {entry["name"] for entry in named["output"]}
+    can_say_all = hasattr(config, "set_model_transaction_policy")
     for entry in INPUTS:
-        if entry["name"] not in inputs:
+        if entry["name"] in inputs:
+            continue
+        if can_say_all:
             config.add_input(entry)
+        else:
+            # Triton 2.39 takes optional inputs, but its `add_input` knows no such word.
+            named["input"].append(dict(entry))
     for entry in OUTPUTS:
         if entry["name"] not in outputs:
             config.add_output(entry)
     # Requests go to the engine one by one, and the engine batches them itself.
     config.set_max_batch_size(0)
-    config.set_model_transaction_policy({"decoupled": True})
+    if can_say_all:
+        config.set_model_transaction_policy({"decoupled": True})
+    # Elsewhere only config.pbtxt can set the policy; `read_settings` asks for it.
     return config

@@ -7,16 +7,42 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tritonbuild.spec import BuildSpec
+
 REPOSITORY = "/opt/tritonserver/model_repository"
 COMMAND = ["tritonserver", "--model-repository", "./model_repository"]
-CONFIG = """
-backend: "vllm"
-instance_group [ { count: 1 kind: KIND_MODEL } ]
-parameters { key: "REPORT_CUSTOM_METRICS" value { string_value: "true" } }
-"""
+COMPLETES_POLICY = "transaction-policy"
 
 
-def write_model(folder: Path, name: str, arguments: Mapping[str, Any] | None, config: str = CONFIG) -> None:
+def needs_policy(spec: BuildSpec) -> bool:
+    """Tell whether a configuration must say itself that its model is decoupled."""
+    return COMPLETES_POLICY not in spec.python_backend
+
+
+def config_text(spec: BuildSpec, *, count: int = 1, **parameters: str) -> str:
+    """Return the config.pbtxt of a model of our backend, which says no more than this row needs."""
+    lines = ['backend: "vllm"', f"instance_group [ {{ count: {count} kind: KIND_MODEL }} ]"]
+    lines += ["model_transaction_policy { decoupled: true }"] * needs_policy(spec)
+    lines += [
+        f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
+        for name, value in parameters.items()
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def load_request(spec: BuildSpec, **parameters: str) -> dict[str, Any]:
+    """Return the body of a request to load a model with these parameters in place of its config.pbtxt."""
+    config: dict[str, Any] = {
+        "backend": "vllm",
+        "instance_group": [{"count": 1, "kind": "KIND_MODEL"}],
+        "parameters": {name: {"string_value": value} for name, value in parameters.items()},
+    }
+    if needs_policy(spec):
+        config["model_transaction_policy"] = {"decoupled": True}
+    return {"parameters": {"config": json.dumps(config)}}
+
+
+def write_model(folder: Path, name: str, arguments: Mapping[str, Any] | None, config: str) -> None:
     """Write a model into a repository that any user may read."""
     version = folder / name / "1"
     version.mkdir(parents=True)

@@ -15,7 +15,7 @@ import requests
 from docker.models.containers import Container
 from docker.models.images import Image
 
-from tests.image.repository import COMMAND, REPOSITORY, write_model
+from tests.image.repository import COMMAND, REPOSITORY, config_text, write_model
 from tests.image.serving import (
     HTTP,
     METRICS,
@@ -39,12 +39,12 @@ LONG: dict[str, Any] = {"max_tokens": 200, "ignore_eos": True}
 # Of the session, as the test that ends it runs after those of all other modules.
 @pytest.fixture(scope="session")
 def mounted(
-    image: Image, gpus: bool, box: Container, tmp_path_factory: pytest.TempPathFactory
+    image: Image, spec: BuildSpec, gpus: bool, box: Container, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """The image with a mounted repository, a random uid and published ports."""
     folder = tmp_path_factory.mktemp("repository")
     arguments = json.loads(check_output(box, ["cat", f"{REPOSITORY}/vllm_model/1/model.json"]))
-    write_model(folder, MODEL, arguments)
+    write_model(folder, MODEL, arguments, config_text(spec, REPORT_CUSTOM_METRICS="true"))
     with running(
         image, COMMAND, mounts={folder: REPOSITORY}, publish=(HTTP, METRICS), gpus=gpus, user=RANDOM_USER
     ) as container:
@@ -122,9 +122,11 @@ def test_request_in_flight_is_finished_before_the_server_ends(mounted: Server) -
     assert text == whole or events[-1].get("error"), "the answer was cut off without an error"
 
 
-def test_model_without_its_arguments_is_refused_by_name(image: Image, tmp_path: Path) -> None:
+def test_model_without_its_arguments_is_refused_by_name(
+    image: Image, spec: BuildSpec, tmp_path: Path
+) -> None:
     """Needs neither a GPU nor vLLM, so it runs for every row."""
-    write_model(tmp_path, "no_arguments", None)
+    write_model(tmp_path, "no_arguments", None, config_text(spec))
     command = [*COMMAND, "--model-control-mode=explicit"]
     with running(image, command, mounts={tmp_path: REPOSITORY}) as container:
         server = Server(container, InsideClient(container), "no_arguments")

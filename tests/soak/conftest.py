@@ -11,6 +11,7 @@ from docker.models.images import Image
 from tests.image.conftest import engine, image, spec  # noqa: F401  (fixtures)
 from tests.image.serving import log_tail
 from tests.soak.stage import Stage, send_signal, stage, wait_for_exit
+from tritonbuild.spec import BuildSpec
 
 _FIGURES = pytest.StashKey[list[str]]()
 
@@ -42,11 +43,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="session")
 def shared(
     image: Image,  # noqa: F811
+    spec: BuildSpec,  # noqa: F811
     tmp_path_factory: pytest.TempPathFactory,
     measured: Callable[[str], None],
 ) -> Iterator[Stage]:
     """A server that outlives many tests, and must then still end in order."""
-    with stage(image, tmp_path_factory.mktemp("shared")) as found:
+    with stage(image, spec, tmp_path_factory.mktemp("shared")) as found:
         measured(f"from the container's start to ready: {found.seconds_to_ready:.1f} s")
         yield found
         sent = send_signal(found.container, "SIGTERM")

@@ -21,9 +21,10 @@ from docker.models.images import Image
 from docker.utils.socket import STDERR, frames_iter
 
 from benchmarks import models
-from tests.image.repository import COMMAND, REPOSITORY, write_model
+from tests.image.repository import COMMAND, REPOSITORY, config_text, write_model
 from tests.image.serving import METRICS, InsideClient, Reply, Server, check_output, execute, log_tail, running
 from tritonbuild.paths import ROOT
+from tritonbuild.spec import BuildSpec
 
 MODEL = "tiny"
 TINY = "tiny-opt"
@@ -225,7 +226,13 @@ class Stage:
 
 @contextmanager
 def stage(
-    image: Image, folder: Path, *, options: Sequence[str] = (), survives: bool = False, gpus: bool = False
+    image: Image,
+    spec: BuildSpec,
+    folder: Path,
+    *,
+    options: Sequence[str] = (),
+    survives: bool = False,
+    gpus: bool = False,
 ) -> Iterator[Stage]:
     """Start a server with the tiny model.
 
@@ -233,7 +240,7 @@ def stage(
     """
     repository, weights = folder / "repository", folder / "models"
     models.write_model(TINY, weights)
-    write_model(repository, MODEL, ARGUMENTS)
+    write_model(repository, MODEL, ARGUMENTS, config_text(spec, REPORT_CUSTOM_METRICS="true"))
     for path in (folder, weights, weights / TINY):
         path.chmod(0o755)
     command = [*COMMAND, *options]

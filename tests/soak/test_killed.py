@@ -12,6 +12,7 @@ import pytest
 from docker.models.images import Image
 
 from tests.soak.stage import MODEL, Process, Stage, stage
+from tritonbuild.spec import BuildSpec
 
 WITHIN = 10.0
 # More than anybody gets before the kill.
@@ -31,9 +32,9 @@ WAITING: tuple[dict[str, Any], ...] = (
     ],
 )
 def test_dead_engine_answers_every_client_with_an_error(
-    image: Image, tmp_path: Path, options: Sequence[str], measured: Callable[[str], None]
+    image: Image, spec: BuildSpec, tmp_path: Path, options: Sequence[str], measured: Callable[[str], None]
 ) -> None:
-    with stage(image, tmp_path, options=options, survives=True) as found:
+    with stage(image, spec, tmp_path, options=options, survives=True) as found:
         assert found.is_ready()
         table = found.table()
         program = found.crowd(*WAITING, patience=60)
@@ -58,9 +59,9 @@ def test_dead_engine_answers_every_client_with_an_error(
 
 @pytest.mark.parametrize("victim", ["stub", "server"])
 def test_no_engine_outlives_its_stub_or_server(
-    image: Image, tmp_path: Path, victim: str, measured: Callable[[str], None]
+    image: Image, spec: BuildSpec, tmp_path: Path, victim: str, measured: Callable[[str], None]
 ) -> None:
-    with stage(image, tmp_path, survives=True) as found:
+    with stage(image, spec, tmp_path, survives=True) as found:
         table = found.table()
         program = found.crowd(*WAITING, patience=30)
         program.wait_for("underway", 60)

@@ -11,6 +11,7 @@ from docker.models.images import Image
 
 from tests.image.serving import log_tail
 from tests.soak.stage import send_signal, stage, wait_for_exit
+from tritonbuild.spec import BuildSpec
 
 # Some seconds of work, and less than the 30 s for which Triton waits.
 TOKENS = 1900
@@ -24,9 +25,9 @@ NOTICE = 1.0
 
 
 def test_accepted_requests_are_finished_and_new_ones_refused(
-    image: Image, tmp_path: Path, measured: Callable[[str], None]
+    image: Image, spec: BuildSpec, tmp_path: Path, measured: Callable[[str], None]
 ) -> None:
-    with stage(image, tmp_path) as found:
+    with stage(image, spec, tmp_path) as found:
         newcomers = found.start("newcomers", apis=["http", "grpc", "generate"], seconds=60, patience=30)
         newcomers.wait_for("first", 30)
         crowd = found.crowd(*GROUPS, patience=90)

@@ -39,3 +39,9 @@ class Backlog:
                 self._next = index
                 return value
         return None
+
+    def take_all(self) -> tuple[list[int], float]:
+        """Return how many values wait in each bucket, and the sum of all."""
+        taken = self._counts, sum(self._sums)
+        self._counts, self._sums = [0] * len(self._counts), [0.0] * len(self._sums)
+        return taken

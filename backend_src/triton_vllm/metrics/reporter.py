@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from triton_vllm.messages import Notes
-from triton_vllm.metrics.backlog import Backlog
 from triton_vllm.metrics.catalog import HISTOGRAM, METRICS, build_token_buckets
+from triton_vllm.metrics.histograms import Histogram, make_histogram
 from triton_vllm.metrics.recorder import Recorder
 
 # How often numbers are reported while requests are on their way, in seconds, for how long at a
@@ -17,6 +17,7 @@ from triton_vllm.metrics.recorder import Recorder
 PERIOD = 0.05
 BUSY_BUDGET, BUSY_SHARE = 0.005, 0.1
 IDLE_BUDGET, IDLE_SHARE = 0.05, 0.5
+PREFIX = "vllm:"
 # A label value that only some metrics have: its name.
 REASON_LABEL = "finished_reason"
 
@@ -37,20 +38,20 @@ class Reporter:
         self._families: dict[str, Any] = {}
         # By name and reason, which is empty for most.
         self._metrics: dict[tuple[str, str], Any] = {}
-        self._backlogs: dict[str, Backlog] = {}
+        self._histograms: dict[str, Histogram] = {}
         for metric in METRICS:
-            family = self._family_class(
-                name="vllm:" + metric.name,
-                description=metric.help,
-                kind=getattr(self._family_class, metric.kind),
-            )
-            self._families[metric.name] = family
+            name = PREFIX + metric.name
             if metric.kind == HISTOGRAM:
                 buckets = list(metric.buckets) or build_token_buckets(max_model_len)
-                self._backlogs[metric.name] = Backlog(buckets)
-                self._metrics[metric.name, ""] = family.Metric(labels=self._labels, buckets=buckets)
-            elif metric.name != "request_success_total":
-                self._metrics[metric.name, ""] = family.Metric(labels=self._labels)
+                self._histograms[metric.name] = make_histogram(
+                    self._family_class, name, metric.help, self._labels, buckets
+                )
+                continue
+            self._families[metric.name] = self._family_class(
+                name=name, description=metric.help, kind=getattr(self._family_class, metric.kind)
+            )
+            if metric.name != "request_success_total":
+                self._metrics[metric.name, ""] = self._families[metric.name].Metric(labels=self._labels)
         self._thread = threading.Thread(target=self._run, name="vllm-metrics", daemon=True)
 
     def start(self) -> None:
@@ -78,6 +79,7 @@ class Reporter:
         if self._thread.is_alive():
             self._thread.join(timeout)
         if not self._thread.is_alive():
+            self._histograms.clear()
             self._metrics.clear()
             self._families.clear()
 
@@ -99,23 +101,14 @@ class Reporter:
         """Hand over what waits, for about `budget` seconds. Returns whether some is left."""
         notes = self._recorder.take()
         for name, noted in notes.values.items():
-            self._backlogs[name].put(noted)
+            self._histograms[name].put(noted)
         for key, amount in notes.counts.items():
             self._metric(key).increment(amount)
         for name, level in notes.levels.items():
             self._metric((name, "")).set(level)
         deadline = time.monotonic() + budget
         # The shortest backlogs first: the histogram with a value per token never delays the rest.
-        for name, backlog in sorted(self._backlogs.items(), key=lambda item: len(item[1])):
-            observe = self._metric((name, "")).observe
-            while time.monotonic() < deadline:
-                value = backlog.take()
-                if value is None:
-                    break
-                observe(value)
-            else:
-                return True
-        return False
+        return any(histogram.report(deadline) for histogram in sorted(self._histograms.values(), key=len))
 
     def _metric(self, key: tuple[str, str]) -> Any:
         if key not in self._metrics:

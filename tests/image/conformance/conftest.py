@@ -45,6 +45,6 @@ def fleet(image: Image, spec: BuildSpec, gpus: bool, files: Path) -> Iterator[Fl
     ]
     ports = (HTTP, GRPC, METRICS, SECOND_HTTP, SECOND_METRICS)
     with running(image, command, mounts={files: ROOT}, publish=ports, gpus=gpus) as container:
-        server = Fleet(container, PublishedClient(container), "text")
+        server = Fleet(container, PublishedClient(container), "text", spec)
         server.wait_until_ready()
         yield server

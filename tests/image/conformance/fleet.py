@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.image.conformance import streams
 from tests.image.serving import PublishedClient, Server
+from tritonbuild.spec import BuildSpec
 
 GRPC = 8001
 
@@ -16,6 +17,8 @@ GRPC = 8001
 @dataclass(frozen=True)
 class Fleet(Server):
     """The server with all models; reached over HTTP as a `Server` is, and over gRPC."""
+
+    spec: BuildSpec
 
     @property
     def address(self) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from packaging.version import Version
 
 from tests.image.conformance.tinymodel import CONTEXT, write_lora, write_model
+from tests.image.repository import config_text
 from tritonbuild.spec import BuildSpec
 
 ROOT = "/conformance"
@@ -53,16 +54,6 @@ def can_constrain(spec: BuildSpec) -> bool:
     return Version(spec.vllm) >= STRUCTURED_SINCE
 
 
-def config(*, count: int = 1, **parameters: str) -> str:
-    """Return the config.pbtxt of a model of our backend."""
-    lines = ['backend: "vllm"', f"instance_group [ {{ count: {count} kind: KIND_MODEL }} ]"]
-    lines += [
-        f'parameters {{ key: "{name}" value {{ string_value: "{value}" }} }}'
-        for name, value in parameters.items()
-    ]
-    return "\n".join(lines) + "\n"
-
-
 def write_all(root: Path, spec: BuildSpec) -> None:
     """Write the models, the adapters and the repository below ``root``, for any user to read."""
     repository = root / "repository"
@@ -72,18 +63,20 @@ def write_all(root: Path, spec: BuildSpec) -> None:
     arguments = engine_arguments(spec)
     # As r24.08 spells both switches; `pair` has the spelling of later releases.
     switched = {**arguments, **LORA, "enable_lora": "true"}
-    _write_vllm(repository / "text", config(REPORT_CUSTOM_METRICS="yes"), switched)
+    _write_vllm(repository / "text", config_text(spec, REPORT_CUSTOM_METRICS="yes"), switched)
     paths = {name: f"{ROOT}/loras/{name}" for name in LORAS}
     _write(repository / "text/1/multi_lora.json", json.dumps(paths))
-    _write_vllm(repository / "pair", config(count=2, REPORT_CUSTOM_METRICS="true"), arguments)
+    _write_vllm(repository / "pair", config_text(spec, count=2, REPORT_CUSTOM_METRICS="true"), arguments)
     if can_embed(spec):
         pooling = {**arguments, "runner": "pooling", "hf_overrides": {"is_matryoshka": True}}
         silent = {**pooling, "disable_log_stats": True}
-        _write_vllm(repository / "embedding", config(REPORT_CUSTOM_METRICS="true"), silent)
-    _write_vllm(repository / "spare", config(), arguments)
-    _write_vllm(repository / "wrong_key", config(), {**arguments, "invalid_attribute": True})
-    _write_vllm(repository / "no_adapters", config(), {**arguments, **LORA})
-    _write_vllm(repository / "wrong_model", config(), {**arguments, "model": f"{ROOT}/no_such_model"})
+        _write_vllm(repository / "embedding", config_text(spec, REPORT_CUSTOM_METRICS="true"), silent)
+    _write_vllm(repository / "spare", config_text(spec), arguments)
+    _write_vllm(repository / "wrong_key", config_text(spec), {**arguments, "invalid_attribute": True})
+    _write_vllm(repository / "no_adapters", config_text(spec), {**arguments, **LORA})
+    _write_vllm(
+        repository / "wrong_model", config_text(spec), {**arguments, "model": f"{ROOT}/no_such_model"}
+    )
     for name, text in PIPELINE_CONFIGS.items():
         _write(repository / name / "config.pbtxt", text)
         (repository / name / "1").mkdir()

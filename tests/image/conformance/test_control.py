@@ -12,6 +12,7 @@ from tests.image.conformance.fleet import Fleet
 from tests.image.conformance.metrics import read_page, read_samples
 from tests.image.conformance.processes import engines_of, list_processes, processes_of, wait_for
 from tests.image.conformance.streams import stream_to
+from tests.image.repository import load_request
 from tests.image.serving import Reply, check_output
 
 PROMPT = "The future of AI is"
@@ -28,12 +29,7 @@ def spare(fleet: Fleet) -> Iterator[Fleet]:
 
 
 def control(model: Fleet, verb: str, **parameters: str) -> Reply:
-    config = {
-        "backend": "vllm",
-        "instance_group": [{"count": 1, "kind": "KIND_MODEL"}],
-        "parameters": {name: {"string_value": value} for name, value in parameters.items()},
-    }
-    body = {"parameters": {"config": json.dumps(config)}} if parameters else {}
+    body = load_request(model.spec, **parameters) if parameters else {}
     return model.post(f"/v2/repository/models/{model.model}/{verb}", body)
 
 

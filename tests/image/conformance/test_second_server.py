@@ -13,6 +13,7 @@ from tests.image.conformance.conftest import SECOND_HTTP, SECOND_METRICS
 from tests.image.conformance.fleet import Fleet
 from tests.image.conformance.processes import list_processes, wait_for
 from tests.image.conformance.repository import REPOSITORY
+from tests.image.repository import load_request
 from tests.image.serving import Reply, check_output
 
 PROMPT = "The future of AI is"
@@ -53,12 +54,7 @@ def second(fleet: Fleet) -> Iterator[Second]:
     ready = wait_for(lambda: server.is_ready() or not server.is_running(), 60)
     if not (ready and server.is_running()):
         pytest.fail(check_output(fleet.container, ["tail", "-n", "30", LOG]), pytrace=False)
-    config = {
-        "backend": "vllm",
-        "instance_group": [{"count": 1, "kind": "KIND_MODEL"}],
-        "parameters": {"REPORT_CUSTOM_METRICS": {"string_value": "true"}},
-    }
-    load = {"parameters": {"config": json.dumps(config)}}
+    load = load_request(fleet.spec, REPORT_CUSTOM_METRICS="true")
     loaded = server.request("POST", "/v2/repository/models/spare/load", load)
     assert loaded.status == 200, loaded.text
     yield server

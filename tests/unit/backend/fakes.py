@@ -112,7 +112,7 @@ def _array(value: Any) -> Any:
 
 
 class Metric:
-    def __init__(self, family: MetricFamily, labels: Mapping[str, str], buckets: Sequence[float]) -> None:
+    def __init__(self, family: OldMetricFamily, labels: Mapping[str, str], buckets: Sequence[float]) -> None:
         self.family, self.labels, self.buckets = family, dict(labels), list(buckets)
         self.value = 0.0
         self.observed: list[float] = []
@@ -130,14 +130,24 @@ class Metric:
         self.observed.append(value)
 
 
-class MetricFamily:
-    COUNTER, GAUGE, HISTOGRAM = "COUNTER", "GAUGE", "HISTOGRAM"
-    registered: dict[str, MetricFamily]
+class OldMetricFamily:
+    """Of a Triton before 2.49."""
+
+    COUNTER, GAUGE = "COUNTER", "GAUGE"
+    registered: dict[str, OldMetricFamily]
 
     def __init__(self, name: str, description: str, kind: str) -> None:
         self.name, self.description, self.kind = name, description, kind
         self.metrics: list[Metric] = []
         type(self).registered[name] = self
+
+    def Metric(self, labels: Mapping[str, str]) -> Metric:  # noqa: N802
+        self.metrics.append(Metric(self, labels, ()))
+        return self.metrics[-1]
+
+
+class MetricFamily(OldMetricFamily):
+    HISTOGRAM = "HISTOGRAM"
 
     def Metric(self, labels: Mapping[str, str], buckets: Sequence[float] = ()) -> Metric:  # noqa: N802
         self.metrics.append(Metric(self, labels, buckets))
@@ -154,7 +164,7 @@ class Logger:
     log_info = log_warn = log_error = log_verbose = _add
 
 
-def make_pb_utils() -> Any:
+def make_pb_utils(family: type[OldMetricFamily] = MetricFamily) -> Any:
     """Return a fresh fake of `triton_python_backend_utils`."""
     module: Any = ModuleType("triton_python_backend_utils")
     module.Tensor, module.TritonError, module.InferenceResponse = (
@@ -164,7 +174,7 @@ def make_pb_utils() -> Any:
     )
     module.TRITONSERVER_RESPONSE_COMPLETE_FINAL = FINAL
     module.TritonModelException = type("TritonModelException", (Exception,), {})
-    module.MetricFamily = type("MetricFamily", (MetricFamily,), {"registered": {}})
+    module.MetricFamily = type("MetricFamily", (family,), {"registered": {}})
     module.Logger = Logger()
     module.unloaded = []
     module.unload_model = module.unloaded.append

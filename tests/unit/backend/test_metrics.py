@@ -13,7 +13,7 @@ from triton_vllm.metrics.catalog import METRICS, build_token_buckets
 from triton_vllm.metrics.recorder import Recorder
 from triton_vllm.metrics.reporter import Reporter
 
-from .fakes import FakeCompletion, FakeOutput
+from .fakes import FakeCompletion, FakeOutput, OldMetricFamily, make_pb_utils
 
 MISSION = {
     "vllm:prompt_tokens_total": "COUNTER",
@@ -120,6 +120,50 @@ def test_one_step_of_the_v1_engine(reporter: Reporter, recorder: Recorder, pb_ut
         {"model": "m", "version": "1", "finished_reason": "stop"},
         2,
     )
+
+
+def test_without_histograms_counters_give_their_samples() -> None:
+    pb_utils = make_pb_utils(OldMetricFamily)
+    reporter = Reporter(pb_utils, {"model": "m", "version": "1"}, max_model_len=100)
+    families = pb_utils.MetricFamily.registered
+
+    def samples() -> dict[str, float]:
+        buckets = families["vllm:request_params_n_bucket"].metrics
+        found = {metric.labels["le"]: metric.value for metric in buckets}
+        assert {frozenset(metric.labels) for metric in buckets} == {frozenset({"model", "version", "le"})}
+        for part in ("sum", "count"):
+            (metric,) = families[f"vllm:request_params_n_{part}"].metrics
+            assert metric.labels == {"model": "m", "version": "1"}
+            found[part] = metric.value
+        return found
+
+    assert set(samples().values()) == {0}
+    for values in ([1, 2, 2], [4, 100]):
+        reporter.put(Notes({}, {}, {"request_params_n": values}))
+        assert not reporter.report(budget=1.0)
+    # Each bucket has all values up to its bound, as Prometheus wants it.
+    assert samples() == {"1": 1, "2": 3, "5": 4, "10": 4, "20": 4, "+Inf": 5, "sum": 109, "count": 5}
+    assert {metric.labels["le"] for metric in families["vllm:time_to_first_token_seconds_bucket"].metrics} > {
+        "0.001",
+        "0.25",
+        "7.5",
+        "10",
+    }
+    # What needs no histogram is as ever.
+    assert families["vllm:prompt_tokens_total"].kind == "COUNTER"
+    assert families["vllm:num_requests_running"].kind == "GAUGE"
+    assert "vllm:request_params_n" not in families
+
+
+def test_without_histograms_nothing_is_lost_when_time_is_up() -> None:
+    pb_utils = make_pb_utils(OldMetricFamily)
+    reporter = Reporter(pb_utils, {"model": "m", "version": "1"}, max_model_len=100)
+    reporter.put(Notes({("prompt_tokens_total", ""): 5}, {}, {"request_params_n": [1, 2]}))
+    assert reporter.report(budget=0)
+    (count,) = pb_utils.MetricFamily.registered["vllm:request_params_n_count"].metrics
+    assert count.value == 0
+    assert not reporter.report(budget=1.0)
+    assert count.value == 2
 
 
 def test_engines_beside_one_another_are_added_up(

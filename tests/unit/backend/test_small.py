@@ -60,8 +60,8 @@ def test_a_model_that_is_not_decoupled_is_refused() -> None:
         read({}, decoupled=False)
 
 
-class ModelConfig:
-    """Triton's helper, as far as it is used."""
+class OldModelConfig:
+    """The helper of Triton 2.39, as far as it is used."""
 
     def __init__(self, **config: Any) -> None:
         self.config = {"input": [], "output": [], **config}
@@ -70,6 +70,9 @@ class ModelConfig:
         return self.config
 
     def add_input(self, entry: dict[str, Any]) -> None:
+        if set(entry) != {"name", "data_type", "dims"}:
+            msg = "contains property other than 'name', 'data_type' and 'dims'"
+            raise ValueError(msg)
         self.config["input"].append(entry)
 
     def add_output(self, entry: dict[str, Any]) -> None:
@@ -78,18 +81,29 @@ class ModelConfig:
     def set_max_batch_size(self, size: int) -> None:
         self.config["max_batch_size"] = size
 
+
+class ModelConfig(OldModelConfig):
+    """The helper of every later Triton."""
+
+    def add_input(self, entry: dict[str, Any]) -> None:
+        self.config["input"].append(entry)
+
     def set_model_transaction_policy(self, policy: dict[str, Any]) -> None:
         self.config["model_transaction_policy"] = policy
 
 
-def test_the_configuration_is_completed() -> None:
-    own = {"name": "stream", "data_type": "TYPE_BOOL", "dims": [1], "optional": True}
-    config = contract.complete_config(ModelConfig(input=[own])).config
-    names = [entry["name"] for entry in config["input"]]
-    assert sorted(names) == sorted(entry["name"] for entry in contract.INPUTS)
-    assert [entry["name"] for entry in config["output"]] == [entry["name"] for entry in contract.OUTPUTS]
+@pytest.mark.parametrize("kind", [ModelConfig, OldModelConfig])
+def test_the_configuration_is_completed(kind: type[OldModelConfig]) -> None:
+    own = {"name": "stream", "data_type": "TYPE_BOOL", "dims": [1]}
+    config = contract.complete_config(kind(input=[own])).config
+    assert config["input"][0] == own
+    # All that a request may leave out.
+    assert config["input"][1:] == [entry for entry in contract.INPUTS if entry["name"] != "stream"]
+    assert all(entry["optional"] for entry in config["input"][1:])
+    assert config["output"] == contract.OUTPUTS
     assert config["max_batch_size"] == 0
-    assert config["model_transaction_policy"] == {"decoupled": True}
+    # Triton 2.39 takes it from config.pbtxt alone.
+    assert config.get("model_transaction_policy") == ({"decoupled": True} if kind is ModelConfig else None)
 
 
 def test_an_instance_on_a_gpu_sees_only_that_one() -> None:

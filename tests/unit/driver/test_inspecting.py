@@ -33,6 +33,8 @@ def _change(facts: dict[str, Any], name: str) -> None:
         facts["packages"]["numpy"] = "2.1.0"
     elif name == "feature":
         facts["features"]["endpoints"] = ["grpc", "http"]
+    elif name == "backend":
+        facts["python_backend"] = []
     elif name == "root":
         facts["uid"] = 0
     elif name == "compiler":
@@ -48,6 +50,10 @@ def _change(facts: dict[str, Any], name: str) -> None:
         (
             "feature",
             "the server's endpoints are grpc, http; versions.yaml says grpc, http, sagemaker, vertex-ai",
+        ),
+        (
+            "backend",
+            "the server's Python backend offers none; versions.yaml says coroutines, histograms, transaction-policy",
         ),
         ("root", "the image runs as root"),
         ("compiler", "compilers are left inside: cc, gcc"),
