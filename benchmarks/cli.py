@@ -60,7 +60,7 @@ def _plan(options: argparse.Namespace, work: Path) -> Plan:
         name=options.name or f"{Path(options.model).name}",
         model=options.model,
         engine_args=engine_args,
-        targets=tuple(options.targets.split(",")),
+        targets=(*options.targets.split(","), *(["other"] if options.other_backend else [])),
         concurrency=tuple(int(number) for number in options.concurrency.split(",")),
         modes=MODES[options.mode],
         seconds=options.seconds,
@@ -73,6 +73,7 @@ def _plan(options: argparse.Namespace, work: Path) -> Plan:
         profile_seconds=options.profile,
         triton=options.triton.resolve() if options.triton else None,
         backend=options.backend.resolve() if options.backend else None,
+        other_backend=options.other_backend.resolve() if options.other_backend else None,
         work=work,
         out=options.out.resolve(),
     )
@@ -100,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         "--triton", type=Path, help="a server tree (bin, lib, backends) or an unpacked nvidia-pytriton"
     )
     run.add_argument("--backend", type=Path, help="backend to use in place of the tree's own")
+    run.add_argument(
+        "--other-backend", type=Path, metavar="FOLDER", help="measure this vLLM backend as well, after the others"
+    )
     run.add_argument("--concurrency", default="1,16,64", help="default: %(default)s")
     run.add_argument("--mode", choices=sorted(MODES), default="both")
     run.add_argument("--seconds", type=float, default=8.0, help="of each measurement, default: %(default)s")

@@ -14,6 +14,7 @@ LABELS = {
     "engine": ("raw AsyncLLM, final only", "raw AsyncLLM, deltas"),
     "openai": ("vLLM's OpenAI server", "vLLM's OpenAI server, stream"),
     "triton": ("Triton, our backend, generate", "Triton, our backend, generate_stream"),
+    "other": ("Triton, other backend, generate", "Triton, other backend, generate_stream"),
 }
 
 
@@ -37,6 +38,7 @@ class Plan:
     profile_seconds: int
     triton: Path | None
     backend: Path | None
+    other_backend: Path | None
     work: Path
     out: Path
 

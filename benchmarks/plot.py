@@ -13,6 +13,7 @@ _STYLES = {
     "engine": ("#8a8a8a", "s", "raw AsyncLLM"),
     "openai": ("#e08214", "^", "vLLM's OpenAI server"),
     "triton": ("#2166ac", "o", "Triton, our backend"),
+    "other": ("#762a83", "D", "Triton, other backend"),
 }
 _PANELS = (
     ("Full answers", False, "tokens_per_second", 1.0, "tokens per second"),

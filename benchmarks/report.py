@@ -124,7 +124,7 @@ def _starts(results: dict[str, Any]) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, target in results["targets"].items():
         stop = target["stop"]
-        label = LABELS[name][0].split(",")[0]
+        label = LABELS[name][0].rsplit(",", 1)[0]
         yield f"| {label} | {target['start_to_ready']:.1f} | {stop['seconds']:.1f} | {stop['exit_code']} |"
     yield ""
 

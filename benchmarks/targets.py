@@ -8,6 +8,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from benchmarks import observe, profile, triton
@@ -142,12 +143,12 @@ class OpenAiTarget(ServerTarget):
 class TritonTarget(ServerTarget):
     """Triton with our backend."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, backend: Path | None = None) -> None:
         super().__init__(plan)
         if plan.triton is None:
             msg = "no Triton: name a server tree with --triton"
             raise StartFailure(msg)
-        tree = triton.assemble(plan.triton, plan.backend, plan.work)
+        tree = triton.assemble(plan.triton, backend or plan.backend, plan.work)
         repository = triton.write_repository(plan.work, MODEL, plan.engine_args)
         self.server = triton.make_server(tree, repository, MODEL, plan.port, plan.work / "triton.log")
         self.endpoint = Endpoint("triton", plan.port, MODEL)
@@ -177,4 +178,20 @@ class TritonTarget(ServerTarget):
         return profile.record(pids, load, self.endpoint, processes, seconds, self.plan.out)
 
 
-KINDS: dict[str, type[Target]] = {"engine": EngineTarget, "openai": OpenAiTarget, "triton": TritonTarget}
+class OtherTarget(TritonTarget):
+    """Triton with another backend of the same contract, such as upstream's."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan, plan.other_backend)
+
+    def observe(self) -> dict[str, Any]:
+        # What it counts need not be what the clients got.
+        return {}
+
+
+KINDS: dict[str, type[Target]] = {
+    "engine": EngineTarget,
+    "openai": OpenAiTarget,
+    "triton": TritonTarget,
+    "other": OtherTarget,
+}
