@@ -7,7 +7,7 @@ BENCH_FLAGS ?=
 VENV    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help image test test-unit lint render lock check soak api-facts bench clean
+.PHONY: help image test test-unit lint render lock check check-locks soak api-facts bench clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ lint: venv ## ruff and mypy
 
 check: venv ## generated files are what versions.yaml and templates/ say
 	./build.py render --check
+	./build.py lock --check --offline
+
+check-locks: venv ## every lock still resolves, and every wheel in it still exists (asks the package index)
 	./build.py lock --check
 
 render: venv ## write dockerfiles/ from versions.yaml and templates/

@@ -96,3 +96,15 @@ class ProblemsFound(BuildError):
     """An examination of the machine found what would make a build fail."""
 
     exit_code = 14
+
+
+class Unreachable(BuildError):
+    """A server that had to be asked gives no answer, so nothing is known about what it has."""
+
+    exit_code = 15
+
+
+class LockBroken(BuildError):
+    """A lock can no longer be installed or resolved as it was."""
+
+    exit_code = 16

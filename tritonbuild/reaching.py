@@ -14,9 +14,9 @@ import requests
 from urllib3.exceptions import InsecureRequestWarning
 
 from tritonbuild.findings import Finding, fine, problem, warning
+from tritonbuild.indexes import certificates_for, configured_indexes
 from tritonbuild.paths import BUILD
 from tritonbuild.schema import Wheel
-from tritonbuild.secrets import find_ca_bundle, index_settings
 
 _TIMEOUT = (5, 10)  # seconds to connect, seconds to answer
 _SKEW = dt.timedelta(minutes=1)
@@ -41,10 +41,7 @@ class Answer:
 
 def ask(url: str, insecure: Sequence[str] = ()) -> Answer:
     """Return what a HEAD request, or a GET where that is not allowed, is answered."""
-    parts = urllib.parse.urlsplit(url)
-    bundle = find_ca_bundle(None)
-    trusted = {parts.hostname, f"{parts.hostname}:{parts.port}"} & set(insecure)
-    verify: bool | str = False if trusted else str(bundle) if bundle else True
+    verify = certificates_for(url, insecure)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", InsecureRequestWarning)  # pip was told to trust this host
@@ -58,19 +55,9 @@ def ask(url: str, insecure: Sequence[str] = ()) -> Answer:
     return Answer(url=url, status=reply.status_code, date=headers.get("Date"), age=headers.get("Age"))
 
 
-def default_index() -> str:
-    """Return the index that pip asks where none is configured, as pip itself names it."""
-    from pip._internal.models.index import PyPI
-
-    return str(PyPI.simple_url)
-
-
 def ask_indexes(package: str) -> list[Answer]:
     """Ask each package index that pip and uv are configured with for ``package``."""
-    settings = index_settings()
-    extra = settings.get("extra-index-url", [])
-    indexes = [str(settings.get("index-url") or default_index()), *extra]
-    insecure = settings.get("allow-insecure-host", [])
+    indexes, insecure = configured_indexes()
     return [ask(f"{index.rstrip('/')}/{package}/", insecure) for index in indexes]
 
 

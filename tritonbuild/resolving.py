@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -16,10 +17,14 @@ from typing import Any
 
 import tomli
 
-from tritonbuild.errors import ToolMissing
+from tritonbuild.errors import CommandFailed, ToolMissing, Unreachable
+from tritonbuild.indexes import uv_environment
 from tritonbuild.process import run
 from tritonbuild.schema import Wheel
 from tritonbuild.wheeltags import is_installable
+
+# How uv words that a server could not be asked, which says nothing about what it has.
+_NO_ANSWER = re.compile(r"error sending request|HTTP status server error|timed out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +77,12 @@ def find_uv() -> str:
     return path
 
 
-def resolve(request: Request, files: Sequence[Path] = ()) -> list[Pin]:
+def resolve(request: Request, files: Sequence[Path] = (), *, yanked: Sequence[str] = ()) -> list[Pin]:
     """Return what an image that asks for ``request`` gets, ordered by name.
 
     ``files`` are the verified files of the request's own wheels; nothing else of their folders is
-    looked at, so what else lies there cannot be chosen.
+    looked at, so what else lies there cannot be chosen. ``yanked`` (name==version) may be chosen though
+    their publisher has withdrawn them since. Raises Unreachable where uv could not ask an index.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -88,13 +94,24 @@ def resolve(request: Request, files: Sequence[Path] = ()) -> list[Pin]:
             for file in files:
                 (links / file.name).symlink_to(file.resolve())
             argv += ["--find-links", str(links)]
-        run(
-            argv,
-            what="uv pip compile",
-            hint="the last lines above name the requirement that does not resolve",
-        )
+        if yanked:
+            constraints = folder / "constraints.txt"
+            constraints.write_text("\n".join(yanked) + "\n", encoding="utf-8")
+            argv += ["--constraints", str(constraints)]
+        _run_uv(argv)
         packages = tomli.loads(answer.read_text(encoding="utf-8")).get("packages", [])
     return [_pin(package, request) for package in packages]
+
+
+def _run_uv(argv: Sequence[str]) -> None:
+    hint = "the last lines above name the requirement that does not resolve"
+    try:
+        run(argv, env=uv_environment(), what="uv pip compile", hint=hint)
+    except CommandFailed as error:
+        if _NO_ANSWER.search("\n".join(error.tail)):
+            message = "uv got no answer from a package index"
+            raise Unreachable(message, hint="check network, proxy and certificates") from error
+        raise
 
 
 def _argv(request: Request, folder: Path, answer: Path) -> list[str]:

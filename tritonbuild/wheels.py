@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import requests
@@ -46,26 +46,29 @@ def _download(wheel: Wheel, target: Path, step: Step) -> None:
     partial.replace(target)
 
 
-def locate_wheels(wheels: Iterable[Wheel], folders: Sequence[Path], step: Step) -> list[Path]:
-    """Return one verified file for each wheel, downloading what no folder holds.
+def find_wheel(
+    wheel: Wheel, folders: Sequence[Path], note: Callable[[str], None] = lambda _: None
+) -> Path | None:
+    """Return the verified file of ``wheel`` that is here already, if any.
 
     A file of the right name with other bytes is passed over with a note, not used.
     """
-    found = []
     cache = BUILD / "wheels"
-    for wheel in wheels:
-        for folder in [*folders, cache]:
-            file = folder / wheel.filename
-            if not file.is_file():
-                continue
+    for folder in [*folders, cache]:
+        file = folder / wheel.filename
+        if file.is_file():
             if _is_verified(file, wheel.sha256, cache):
-                step.note(f"{wheel.filename} from {folder}")
-                found.append(file)
-                break
-            step.note(f"{file} has another SHA-256 than versions.yaml, passed over")
-        else:
-            found.append(_fetch(wheel, cache, step))
-    return found
+                note(f"{wheel.filename} from {folder}")
+                return file
+            note(f"{file} has another SHA-256 than versions.yaml, passed over")
+    return None
+
+
+def locate_wheels(wheels: Iterable[Wheel], folders: Sequence[Path], step: Step) -> list[Path]:
+    """Return one verified file for each wheel, downloading what no folder holds."""
+    return [
+        find_wheel(wheel, folders, step.note) or _fetch(wheel, BUILD / "wheels", step) for wheel in wheels
+    ]
 
 
 def _is_verified(file: Path, sha256: str, cache: Path) -> bool:

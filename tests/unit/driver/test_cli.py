@@ -515,7 +515,7 @@ def test_render_check_agrees_with_what_is_committed(run_cli: Cli) -> None:
 
 
 def test_lock_check_agrees_with_what_is_committed(run_cli: Cli) -> None:
-    outcome = run_cli("lock", "--check")
+    outcome = run_cli("lock", "--check", "--offline")
     assert outcome.code == 0, outcome.err
     assert outcome.writes == ()
 

@@ -25,10 +25,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("loading",),
     ("tags", "labels", "features", "records", "findings"),
     ("console", "process", "wheeltags"),
-    ("resolving",),
     (
         *("engine", "wheels", "secrets", "locking", "rendering", "context", "buildkit"),
         *("host", "images", "inspecting", "references", "smoke", "revision", "reaching", "leftovers"),
+        *("indexes", "resolving", "verifying"),
     ),
     ("pipeline", "comparing", "doctor"),
     ("summary",),

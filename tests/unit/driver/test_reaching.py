@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from tritonbuild import reaching
+from tritonbuild.indexes import default_index
 from tritonbuild.reaching import (
     Answer,
     ask,
@@ -19,7 +20,6 @@ from tritonbuild.reaching import (
     check_clock,
     check_indexes,
     check_wheels,
-    default_index,
 )
 from tritonbuild.spec import BuildSpec
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tritonbuild import resolving
-from tritonbuild.errors import ToolMissing
+from tritonbuild.errors import CommandFailed, ToolMissing, Unreachable
 from tritonbuild.locking import row_locks
 from tritonbuild.resolving import Pin, Request, find_uv, resolve
 from tritonbuild.spec import BuildSpec
@@ -54,9 +54,13 @@ class FakeUv:
         self.argv: list[str] = []
         self.files: dict[str, list[str]] = {}
         self.links: list[str] = []
+        self.failure = ""
 
     def __call__(self, argv: Sequence[str], **_: object) -> str:
         self.argv = list(argv)
+        if self.failure:
+            message = "uv pip compile ended with code 1"
+            raise CommandFailed(message, tail=(self.failure,))
         for word in argv:
             if word.endswith(".txt"):
                 self.files[Path(word).name] = Path(word).read_text(encoding="utf-8").splitlines()
@@ -115,6 +119,26 @@ def test_only_wheels_that_the_image_can_install_are_pinned(uv: FakeUv) -> None:
         Pin(name="pip", version="26.1", hashes=("ee",)),
         Pin(name="torch", version="2.13.0+cpu", hashes=("ff",)),
     ]
+
+
+def test_what_was_withdrawn_may_be_chosen_where_a_lock_has_it(uv: FakeUv) -> None:
+    resolve(Request(python="3.11", glibc="2.36", requirements=("a",)), yanked=["b==1", "c==2"])
+    assert uv.files["constraints.txt"] == ["b==1", "c==2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("  cause: error sending request for url (https://index.example/simple/a/)", Unreachable),
+        ("  cause: HTTP status server error (503 Service Unavailable)", Unreachable),
+        ("  cause: Because there is no version of a==1", CommandFailed),
+        ("  cause: HTTP status client error (404 Not Found)", CommandFailed),
+    ],
+)
+def test_no_answer_is_not_the_same_as_no_solution(uv: FakeUv, words: str, kind: type[Exception]) -> None:
+    uv.failure = words
+    with pytest.raises(kind):
+        resolve(Request(python="3.11", glibc="2.36", requirements=("a",)))
 
 
 @pytest.mark.parametrize(
