@@ -80,7 +80,7 @@ def test_a_dockerfile_knows_nothing_of_this_machine_or_day(rendered: dict[str, s
 @pytest.mark.parametrize("row", ROWS)
 def test_what_changes_most_comes_last(rendered: dict[str, str], row: str) -> None:
     stages = re.findall(r"^FROM \S+ AS (\w+)$", rendered[row], flags=re.MULTILINE)
-    expected = ["base", "python", "server", "model", "payload", "image"]
+    expected = ["base", "python", "model", "server", "payload", "image"]
     assert stages == [stage for stage in expected if stage != "model" or "-cpu-" in row]
     copied = re.findall(r"^COPY --from=(\w+) ", rendered[row], flags=re.MULTILINE)
     assert copied == [stage for stage in stages if stage not in ("base", "image")]
