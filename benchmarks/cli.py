@@ -102,7 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--backend", type=Path, help="backend to use in place of the tree's own")
     run.add_argument(
-        "--other-backend", type=Path, metavar="FOLDER", help="measure this vLLM backend as well, after the others"
+        "--other-backend",
+        type=Path,
+        metavar="FOLDER",
+        help="measure this vLLM backend as well, after the others",
     )
     run.add_argument("--concurrency", default="1,16,64", help="default: %(default)s")
     run.add_argument("--mode", choices=sorted(MODES), default="both")

@@ -125,7 +125,14 @@ def build(builder: Builder, argv: Sequence[str], iidfile: Path, step: Step, *, l
     """Run a build; return the id of the image (``sha256:...``)."""
     iidfile.unlink(missing_ok=True)
     try:
-        run(argv, on_line=_Progress(step), env=builder.env, what="docker build", keep=25)
+        run(
+            argv,
+            on_line=_Progress(step),
+            env=builder.env,
+            what="docker build",
+            keep=25,
+            children=step.children,
+        )
     except CommandFailed as error:
         raise CommandFailed(error.message, tail=error.tail, hint=f"the whole log is {shown(log)}") from error
     return iidfile.read_text(encoding="utf-8").strip()

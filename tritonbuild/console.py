@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,9 +17,21 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 
 from tritonbuild.errors import BuildError, CommandFailed
+from tritonbuild.process import Children
 
 # A failed RUN quotes itself several times, thousands of characters long; the log has it whole.
 _TAIL_WIDTH = 160
+
+
+def _make_progress(console: RichConsole) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[detail]}"),
+        console=console,
+        transient=True,
+    )
 
 
 @dataclass
@@ -31,13 +44,18 @@ class Step:
     progress: Progress | None = None
     task: TaskID | None = None
 
+    @property
+    def children(self) -> Children:
+        """The programs that end when the build is told to; every program of a stage belongs there."""
+        return self.console.children
+
     def note(self, text: str) -> None:
         """Show one line of detail: live on a terminal, in the log otherwise."""
         self.console.log(f"    {text}")
         if self.progress is not None and self.task is not None:
             self.progress.update(self.task, detail=escape(text[:100]))
         elif self.console.verbose:
-            self.console.line(f"    {text}")
+            self.console.line(f"    {self.console.prefix}{text}")
 
     def milestone(self, text: str) -> None:
         """Show one line that also matters in CI, where nothing is live."""
@@ -45,7 +63,7 @@ class Step:
             self.note(text)
         else:
             self.console.log(f"    {text}")
-            self.console.line(f"    {text}")
+            self.console.line(f"    {self.console.prefix}{text}")
 
 
 @dataclass
@@ -56,6 +74,11 @@ class Console:
     quiet: bool = False
     log_stream: TextIO | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    prefix: str = ""
+    """Stands before each line that does not name its row by itself."""
+    stage: str = ""
+    """The stage that runs, or the last one that did."""
+    children: Children = field(default_factory=Children)
 
     def __post_init__(self) -> None:
         self._err = RichConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
@@ -63,6 +86,15 @@ class Console:
         if not self._out.is_terminal:
             self._out.width = 200  # nothing is cut where a program reads
         self.live = self._err.is_terminal and not os.environ.get("CI")
+        self._board: Progress | None = None
+
+    def for_row(self, row: str) -> Console:
+        """Return a console with a log, a clock and lines of its own, on the same terminal."""
+        own = Console(
+            verbose=self.verbose, quiet=self.quiet, prefix=f"{row} " if row else "", children=self.children
+        )
+        own._err, own._out, own.live, own._board = self._err, self._out, self.live, self._board
+        return own
 
     def log(self, text: str) -> None:
         """Write a line to the log file, when there is one."""
@@ -79,6 +111,9 @@ class Console:
                 yield
             except BuildError as error:
                 self.log(f"error: {error.message}")
+                raise
+            except Exception:
+                self.log(traceback.format_exc())
                 raise
             finally:
                 self.log_stream = None
@@ -104,31 +139,52 @@ class Console:
 
     def error(self, error: BuildError) -> None:
         """Print a failure: what is wrong, the last lines of the failed program, what to do."""
+        row = self.prefix.strip()
         if isinstance(error, CommandFailed):
-            for row in error.tail:
-                self._err.print(f"    [dim]{escape(row[:_TAIL_WIDTH])}[/]")
-        for row in error.message.splitlines():
-            self._err.print(f"[red]error:[/] {escape(row)}")
+            for text in error.tail:
+                self._err.print(f"    [dim]{escape(self.prefix + text[:_TAIL_WIDTH])}[/]")
+        for text in error.message.splitlines():
+            named = text if text.startswith(row) else f"{row}: {text}"
+            self._err.print(f"[red]error:[/] {escape(named)}")
         if error.hint:
             self._err.print(f"[cyan]hint:[/] {escape(error.hint)}")
 
     @contextmanager
+    def board(self) -> Iterator[None]:
+        """Share one live display among the consoles that ``for_row`` makes meanwhile."""
+        if not self.live or self.quiet:
+            yield
+            return
+        with _make_progress(self._err) as self._board:
+            try:
+                yield
+            finally:
+                self._board = None
+
+    @contextmanager
+    def _task(self, title: str) -> Iterator[tuple[Progress, TaskID]]:
+        """Show a line that lives as long as this lasts: on the board, or alone."""
+        if self._board is not None:
+            task = self._board.add_task(escape(title), total=None, detail="")
+            try:
+                yield self._board, task
+            finally:
+                self._board.remove_task(task)
+            return
+        with _make_progress(self._err) as progress:
+            yield progress, progress.add_task(escape(title), total=None, detail="")
+
+    @contextmanager
     def step(self, name: str, title: str) -> Iterator[Step]:
         """Time one stage and show that it runs, how long it took and how it ended."""
+        self.stage = name
         started = time.monotonic()
         self.log(f"==> {title}")
         step = Step(self, title)
         try:
+            self.children.check()
             if self.live and not self.quiet:
-                columns = (
-                    SpinnerColumn(),
-                    TextColumn("{task.description}"),
-                    TimeElapsedColumn(),
-                    TextColumn("[dim]{task.fields[detail]}"),
-                )
-                with Progress(*columns, console=self._err, transient=True) as progress:
-                    step.progress = progress
-                    step.task = progress.add_task(escape(title), total=None, detail="")
+                with self._task(title) as (step.progress, step.task):
                     yield step
             else:
                 self.line(f"==> {title}")

@@ -14,6 +14,7 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.images import Image
 
 from tritonbuild.errors import CommandFailed, ToolMissing
+from tritonbuild.layers import Layers, pair_layers
 from tritonbuild.references import split_registry
 
 
@@ -112,6 +113,12 @@ def image_facts(image: Image) -> dict[str, Any]:
     """Return id, size (bytes, uncompressed) and creation time as the engine tells them."""
     attributes: dict[str, Any] = image.attrs
     return {"id": attributes["Id"], "size": attributes["Size"], "created": attributes["Created"]}
+
+
+def read_layers(image: Image) -> Layers | None:
+    """Return the layers of a local image and their bytes; None where the engine does not tell."""
+    history = [(step["CreatedBy"] or "", step["Size"]) for step in reversed(image.history())]
+    return pair_layers(image.attrs["RootFS"]["Layers"], history)
 
 
 def _first_line(error: Exception) -> str:

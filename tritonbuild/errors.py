@@ -108,3 +108,17 @@ class LockBroken(BuildError):
     """A lock can no longer be installed or resolved as it was."""
 
     exit_code = 16
+
+
+class RowsFailed(BuildError):
+    """Several rows failed, and not all of them in the same way."""
+
+    exit_code = 17
+
+
+def as_build_error(error: Exception) -> BuildError:
+    """Return what to print for any exception."""
+    if isinstance(error, BuildError):
+        return error
+    message = f"unexpected {type(error).__name__}: {error}"
+    return BuildError(message, hint="run it again with --debug and report the traceback")

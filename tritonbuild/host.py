@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import docker
@@ -22,6 +23,7 @@ from tritonbuild.errors import ToolMissing
 from tritonbuild.paths import BUILD
 from tritonbuild.process import run
 from tritonbuild.schema import Base
+from tritonbuild.turns import alone
 
 _ENGINE_LOG = BUILD / "dockerd.log"
 _START_SECONDS = 60
@@ -48,12 +50,8 @@ def can_start_engine() -> bool:
 def _apt_install(packages: list[str], step: Step) -> None:
     step.milestone(f"installing {', '.join(packages)} with apt-get")
     env = {"DEBIAN_FRONTEND": "noninteractive"}
-    run(["apt-get", "update", "-qq"], on_line=step.note, env=env)
-    run(
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
-        on_line=step.note,
-        env=env,
-    )
+    for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
+        run(["apt-get", "-qq", *words], on_line=step.note, env=env, children=step.children)
 
 
 def ensure_engine(step: Step) -> docker.DockerClient:
@@ -70,10 +68,14 @@ def ensure_engine(step: Step) -> docker.DockerClient:
                 hint="install Docker Engine 20.10 or newer and start it, then run this again"
                 " (as root on Debian or Ubuntu this step would do it for you)",
             ) from error
-    if shutil.which("dockerd") is None:
-        step.milestone("no container engine here, so Debian's docker.io is installed")
-        _apt_install(["docker.io"], step)
-    return _start_engine(step)
+    with alone("engine", step.children.check) as somebody_did:
+        if somebody_did:
+            with suppress(ToolMissing):
+                return connect()
+        if shutil.which("dockerd") is None:
+            step.milestone("no container engine here, so Debian's docker.io is installed")
+            _apt_install(["docker.io"], step)
+        return _start_engine(step)
 
 
 def find_stale_pid_files(files: Iterable[Path], proc: Path = Path("/proc")) -> list[Path]:
@@ -156,6 +158,7 @@ def make_base(client: docker.DockerClient, base: Base, name: str, step: Step, *,
             on_line=step.note,
             env={"SOURCE_DATE_EPOCH": str(int(midnight.timestamp()))},
             what="mmdebstrap",
+            children=step.children,
             hint="mmdebstrap needs a Debian mirror and root, or unprivileged user namespaces",
         )
         repository, _, tag = name.partition(":")

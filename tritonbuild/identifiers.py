@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tritonbuild.errors import NothingSelected, UsageError
@@ -49,6 +49,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {match!r}? known: {listing}" if match else f"known: {listing}"
 
 
+def _nearest_rows(word: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest rows; there are too many to name all."""
+    close = difflib.get_close_matches(word, sorted(known), n=4, cutoff=0.5)
+    every = "`./build.py list` shows every row"
+    if not close:
+        return every
+    also = f" also near: {', '.join(close[1:])};" if close[1:] else ""
+    return f"did you mean {close[0]!r}?{also} {every}"
+
+
 def check_release(value: str, *, flag: str, known: Iterable[str]) -> str:
     """Return ``value`` when it names a release of the matrix; raise UsageError otherwise."""
     choices = sorted(known)
@@ -69,8 +79,21 @@ def select(pattern: str, known: Iterable[BuildId]) -> list[BuildId]:
     chosen = [row for row in rows if fnmatch.fnmatchcase(str(row), pattern)]
     if not chosen:
         message = f"no row of versions.yaml matches {pattern!r}"
-        raise NothingSelected(message, hint=did_you_mean(pattern, map(str, rows)))
+        raise NothingSelected(message, hint=_nearest_rows(pattern, map(str, rows)))
     return chosen
+
+
+def select_all(patterns: Iterable[str], known: Iterable[BuildId]) -> list[BuildId]:
+    """Return the rows that any of the patterns selects, each once; every pattern must select one."""
+    rows = list(known)
+    return list(dict.fromkeys(row for pattern in patterns for row in select(pattern, rows)))
+
+
+def leave_out(patterns: Iterable[str], rows: Sequence[BuildId]) -> tuple[list[BuildId], list[str]]:
+    """Return the rows that no pattern matches, and the patterns that match none of them."""
+    matched = {p: [row for row in rows if fnmatch.fnmatchcase(str(row), p)] for p in patterns}
+    gone = {row for found in matched.values() for row in found}
+    return [row for row in rows if row not in gone], [p for p, found in matched.items() if not found]
 
 
 def find_row(name: str, known: Iterable[BuildId]) -> BuildId:
@@ -78,5 +101,5 @@ def find_row(name: str, known: Iterable[BuildId]) -> BuildId:
     rows = {str(row): row for row in known}
     if name not in rows:
         message = f"{name!r} is not a row of versions.yaml"
-        raise UsageError(message, hint=did_you_mean(name, rows))
+        raise UsageError(message, hint=_nearest_rows(name, rows))
     return rows[name]

@@ -12,6 +12,7 @@ from tritonbuild.errors import DownloadFailed
 from tritonbuild.host import made_base, make_base
 from tritonbuild.references import mirror_reference, pinned_digest, repository_of, without_digest
 from tritonbuild.schema import Base, Server
+from tritonbuild.turns import alone
 
 NOT_PULLED = "pulling is switched off by --no-container-pull"
 
@@ -132,7 +133,10 @@ def ensure_base(
         raise DownloadFailed(message, hint=f"{hint}, or another base (--image base,REF)")
     trouble = f"{without_digest(wanted)} cannot be pulled ({reason})"
     step.milestone(trouble)
-    return _made(base, made, make_base(client, base, made, step, trouble=trouble))
+    with alone("base", step.children.check) as somebody_did:
+        earlier = find_image(client, made) if somebody_did else None
+        image_id = str(earlier.id) if earlier else make_base(client, base, made, step, trouble=trouble)
+    return _made(base, made, image_id)
 
 
 def _made(base: Base, name: str, image_id: str) -> FoundImage:

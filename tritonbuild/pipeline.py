@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +15,13 @@ from docker.errors import ImageNotFound
 from tritonbuild import buildkit, inspecting, smoke
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, stage_context
-from tritonbuild.engine import image_facts, tag_image
+from tritonbuild.engine import image_facts, read_layers, tag_image
 from tritonbuild.errors import Busy, UsageError
 from tritonbuild.files import sha256_file
 from tritonbuild.host import ensure_engine
 from tritonbuild.images import FoundImage, PullPolicy, ensure_base, ensure_server
 from tritonbuild.labels import Origins, build_labels, describe_image
+from tritonbuild.layers import Layers
 from tritonbuild.locking import LOCK, check_lock
 from tritonbuild.records import read_record, row_folder, update_record
 from tritonbuild.rendering import ModelFrom, check_rendered, render_dockerfile
@@ -47,6 +48,7 @@ class BuildOptions:
     no_cache: bool = False
     smoke: bool = True
     force_smoke: bool = False
+    smoke_jobs: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,7 +59,11 @@ class BuildResult:
     spec: BuildSpec
     tags: tuple[str, ...]
     image_id: str
+    reused: bool
+    """Whether the last build of the row made this very image."""
     size: int
+    layers: Layers | None
+    """Bytes of each layer; None where the engine does not tell."""
     facts: inspecting.Facts
     base: FoundImage
     server: FoundImage | None
@@ -102,16 +108,30 @@ def _working_on(spec: BuildSpec, build_dir: Path | None) -> Iterator[Path]:
         raise Busy(message, hint="wait for it, or give this run its own --build-dir") from error
 
 
-def build_row(spec: BuildSpec, options: BuildOptions, console: Console) -> BuildResult:
-    """Take one row through every stage; each can be interrupted and run again."""
+def build_row(
+    spec: BuildSpec,
+    options: BuildOptions,
+    console: Console,
+    *,
+    built: Callable[[], None] = lambda: None,
+) -> BuildResult:
+    """Take one row through every stage; each can be interrupted and run again.
+
+    ``built`` is called once the engine has the layers, before anything is proven.
+    """
     with _working_on(spec, options.build_dir) as folder:
         log = folder / "build.log"
         with console.logging_to(log):
-            return _build_locked(spec, options, console, folder, log)
+            return _build_locked(spec, options, console, folder, log, built)
 
 
 def _build_locked(
-    spec: BuildSpec, options: BuildOptions, console: Console, folder: Path, log: Path
+    spec: BuildSpec,
+    options: BuildOptions,
+    console: Console,
+    folder: Path,
+    log: Path,
+    built: Callable[[], None],
 ) -> BuildResult:
     with console.step("check", f"{spec.row}: check Dockerfile and lock"):
         check_rendered([spec])
@@ -164,14 +184,21 @@ def _build_locked(
         )
         image_id = buildkit.build(builder, argv, iidfile, step, log=log)
         step.outcome = image_id.removeprefix("sha256:")[:12]
+    built()
 
     with console.step("inspect", f"{spec.row}: inspect what is inside") as step:
+        made_before = read_record(folder).get("image_id") == image_id
         facts = _known_facts(folder, image_id) or inspecting.read_facts(client, image_id)
-        size = image_facts(client.images.get(image_id))["size"]
+        image = client.images.get(image_id)
+        size = image_facts(image)["size"]
+        layers = read_layers(image)
         update_record(
             folder,
             image_id=image_id,
             size=size,
+            layers=[{"diff_id": diff_id, "size": size} for diff_id, size in layers.items()]
+            if layers
+            else None,
             facts=facts,
             inspector=inspecting.script_sha256(),
             tags=tags,
@@ -189,7 +216,10 @@ def _build_locked(
             skipped = tuple(record["smoke"]["skipped"])
             result = SmokeResult(**{**record["smoke"], "skipped": skipped})
         else:
-            with console.step("smoke", f"{spec.row}: smoke tests") as step:
+            with (
+                smoke.smoke_turn(spec, options.smoke_jobs, console),
+                console.step("smoke", f"{spec.row}: smoke tests") as step,
+            ):
                 result = smoke.run_smoke(spec, image_id, image_id, folder, step)
                 step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
             update_record(folder, smoke=result.as_record())
@@ -200,7 +230,9 @@ def _build_locked(
         spec=spec,
         tags=tags,
         image_id=image_id,
+        reused=made_before,
         size=size,
+        layers=layers,
         facts=facts,
         base=base,
         server=server,
@@ -230,7 +262,10 @@ def smoke_row(spec: BuildSpec, image: str, build_dir: Path | None, console: Cons
             except ImageNotFound as error:
                 message = f"the engine has no image {image}"
                 raise UsageError(message, hint=f"build it first: ./build.py build {spec.row}") from error
-            with console.step("smoke", f"{spec.row}: smoke tests on {image}") as step:
+            with (
+                smoke.smoke_turn(spec, 1, console),
+                console.step("smoke", f"{spec.row}: smoke tests on {image}") as step,
+            ):
                 result = smoke.run_smoke(spec, image, image_id, folder, step)
                 step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
         update_record(folder, smoke=result.as_record())

@@ -16,6 +16,11 @@ def row_folder(row: BuildId, build_dir: Path | None = None) -> Path:
     return (build_dir or BUILD) / str(row)
 
 
+def summary_file(build_dir: Path | None = None) -> Path:
+    """Return the file in which a build leaves what all its rows came to."""
+    return (build_dir or BUILD) / "summary.json"
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the row's record; empty when there is none or it cannot be read."""
     try:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from tritonbuild.console import Step
+from tritonbuild.console import Console, Step
 from tritonbuild.errors import CommandFailed, SmokeFailed
 from tritonbuild.files import sha256_tree
 from tritonbuild.paths import IMAGE_TESTS, ROOT, shown
 from tritonbuild.process import run
 from tritonbuild.spec import BuildSpec
+from tritonbuild.turns import Turn
 
 _RESULT = re.compile(r"^(?P<test>\S+::\S+).* (?P<result>PASSED|FAILED|ERROR|SKIPPED)")
 
@@ -47,6 +50,19 @@ def is_proven(record: dict[str, Any], image_id: str) -> bool:
         and smoke["image_id"] == image_id
         and smoke["tests_sha256"] == tests_fingerprint()
     )
+
+
+@contextmanager
+def smoke_turn(spec: BuildSpec, jobs: int, console: Console) -> Iterator[None]:
+    """Wait until fewer than ``jobs`` smoke tests run on this machine: they fight for its cores."""
+    turn = Turn("smoke", places=jobs)
+    if not turn.take():
+        with console.step("wait", f"{spec.row}: wait for other smoke tests on this machine"):
+            turn.wait(console.children.check)
+    try:
+        yield
+    finally:
+        turn.give_back()
 
 
 def _read_junit(path: Path) -> tuple[int, int, tuple[str, ...]]:
@@ -86,7 +102,7 @@ def run_smoke(spec: BuildSpec, image: str, image_id: str, folder: Path, step: St
     ]
     failure: CommandFailed | None = None
     try:
-        run(argv, on_line=follow, cwd=ROOT, what="pytest", keep=40)
+        run(argv, on_line=follow, cwd=ROOT, what="pytest", keep=40, children=step.children)
     except CommandFailed as error:
         failure = error
     if not report.is_file():
@@ -95,7 +111,7 @@ def run_smoke(spec: BuildSpec, image: str, image_id: str, folder: Path, step: St
     passed, failed, skipped = _read_junit(report)
     if failure or failed or not passed:
         for line in failure.tail if failure else ():
-            step.console.line(f"    {line}")
+            step.console.line(f"    {step.console.prefix}{line}")
         message = f"{spec.row}: {failed} of {passed + failed} smoke tests failed on {image}"
         raise SmokeFailed(
             message, hint=f"see {shown(folder / 'build.log')}; again: ./build.py smoke {spec.row}"

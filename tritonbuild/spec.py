@@ -57,6 +57,12 @@ class BuildSpec:
         return DOCKERFILES / self.row.release / f"{self.row.variant}-{self.row.source}"
 
     @property
+    def sharing(self) -> tuple[str, ...]:
+        """What rows must have in common to share their large layers: base, vLLM, model."""
+        model = self.model.requirement if self.model else ""
+        return (self.base.pinned_ref, self.row.variant, self.vllm_package, self.vllm, model)
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Debian packages of the runtime image, sorted."""
         extra = self.base.cuda_packages if self.is_cuda else ()

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from tritonbuild.cli.parsing import parse_arguments
 from tritonbuild.console import Console
-from tritonbuild.errors import BuildError
+from tritonbuild.errors import BuildError, as_build_error
+from tritonbuild.process import signals_interrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse_arguments(sys.argv[1:] if argv is None else argv)
         debug = options.debug
         console.verbose, console.quiet = options.verbose, options.quiet
-        options.run(options, console)
+        with signals_interrupt():
+            options.run(options, console)
     except BuildError as error:
         if debug:
             traceback.print_exc()
@@ -33,7 +35,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        message = f"unexpected {type(error).__name__}: {error}"
-        console.error(BuildError(message, hint="run it again with --debug and report the traceback"))
+        console.error(as_build_error(error))
         return 1
     return 0

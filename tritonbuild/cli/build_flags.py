@@ -24,7 +24,13 @@ from tritonbuild.secrets import check_secret_file
 def add_build_flags(parser: argparse.ArgumentParser) -> None:
     what = parser.add_argument_group("what to build")
     what.add_argument(
-        "selector", nargs="?", help="row or shell pattern of rows, such as 24.08-cpu-pypi or '24.*-cpu-*'"
+        "selectors",
+        nargs="*",
+        metavar="ROW",
+        help="rows or shell patterns of rows, such as 24.08-cpu-pypi or '24.*-cpu-*'",
+    )
+    what.add_argument(
+        "--skip", action="append", default=[], metavar="PATTERN", help="leave these rows out (repeat)"
     )
     what.add_argument(
         "--upstream-container-version", metavar="YY.MM", help="Triton release (default: versions.yaml)"
@@ -113,6 +119,17 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
     add_registry_mirror(how)
     how.add_argument("--no-container-pull", action="store_true", help="never pull an image")
     how.add_argument("--pull", action="store_true", help="pull base and server image even if they are here")
+    how.add_argument(
+        "--jobs", type=count("--jobs"), default=1, metavar="N", help="rows at work at the same time"
+    )
+    how.add_argument(
+        "--smoke-jobs",
+        type=count("--smoke-jobs"),
+        default=1,
+        metavar="N",
+        help="smoke tests at the same time on this machine, other builds included",
+    )
+    how.add_argument("--json", action="store_true", help="what became of each row, as JSON, for programs")
     how.add_argument("--no-cache", action="store_true", help="build every step anew")
     how.add_argument("--no-smoke", action="store_true", help="do not run the smoke tests")
     how.add_argument(
@@ -143,4 +160,9 @@ def check_build_flags(options: argparse.Namespace) -> str | None:
         if not folder.is_dir():
             message = f"--wheelhouse: {folder} is not a folder"
             raise UsageError(message, hint="name a folder that holds *.whl files")
+    if options.json and options.dryrun:
+        message = "--json and --dryrun are given together"
+        raise UsageError(
+            message, hint="`./build.py list --json` and `show` describe rows without building them"
+        )
     return next(iter(bases), None)

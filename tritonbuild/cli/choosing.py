@@ -6,7 +6,15 @@ import argparse
 
 from tritonbuild.errors import NothingSelected, UsageError
 from tritonbuild.features import OPTIONS, FeatureRequest
-from tritonbuild.identifiers import BuildId, check_release, did_you_mean, name_some, select
+from tritonbuild.identifiers import (
+    BuildId,
+    check_release,
+    did_you_mean,
+    leave_out,
+    name_some,
+    select,
+    select_all,
+)
 from tritonbuild.loading import load_matrix
 from tritonbuild.matrix import Matrix
 from tritonbuild.paths import MATRIX
@@ -33,14 +41,22 @@ def default_rows(matrix: Matrix) -> list[BuildId]:
     return _rows_of(matrix, matrix.defaults.release, "cpu", None)
 
 
-def choose_rows(options: argparse.Namespace, matrix: Matrix) -> list[BuildId]:
-    """Return the rows that the flags of ``build`` ask for."""
-    if options.selector:
+def choose_rows(options: argparse.Namespace, matrix: Matrix) -> tuple[list[BuildId], list[str]]:
+    """Return the rows that the flags of ``build`` ask for, and the patterns of --skip without a match."""
+    rows, unused = leave_out(options.skip, _asked_for(options, matrix))
+    if not rows:
+        message = f"--skip leaves nothing to build: {', '.join(options.skip)}"
+        raise NothingSelected(message, hint="`./build.py list PATTERN` shows what a pattern selects")
+    return rows, unused
+
+
+def _asked_for(options: argparse.Namespace, matrix: Matrix) -> list[BuildId]:
+    if options.selectors:
         for name in (*_RELEASE_FLAGS, *_TRITON_FLAGS, "server_source"):
             if getattr(options, name):
-                message = f"the row {options.selector!r} and {_flag(name)} are given together"
+                message = f"the row {options.selectors[0]!r} and {_flag(name)} are given together"
                 raise UsageError(message, hint="give one of them")
-        return select(options.selector, matrix.rows())
+        return select_all(options.selectors, matrix.rows())
     variant = "cuda" if options.enable_gpu or options.enable_all else "cpu"
     return _rows_of(matrix, _choose_release(options, matrix), variant, options.server_source)
 

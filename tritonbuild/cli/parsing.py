@@ -16,7 +16,7 @@ Without a verb, `build` is meant: ./build.py --upstream-container-version=24.08
 Exit codes: 0 done; 1 unexpected; 2 usage; 3 versions.yaml; 4 no such row; 5 feature not there;
 6 stale file; 7 tool missing; 8 program failed; 9 download; 10 image not as promised;
 11 smoke test; 12 too large; 13 busy; 14 doctor found problems;
-15 no answer from a server; 16 a lock no longer holds; 130 interrupted."""
+15 no answer from a server; 16 a lock no longer holds; 17 rows failed in different ways; 130 interrupted."""
 
 
 def make_parser() -> tuple[Parser, dict[str, Parser]]:
@@ -49,6 +49,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         message = f"unknown verb {words[0]!r}"
         raise UsageError(message, hint=did_you_mean(words[0], verbs))
     options, unknown = parser.parse_known_args(words)
+    if "selectors" in options:  # argparse takes one run of them, and leaves those behind a flag
+        options.selectors += [word for word in unknown if not word.startswith("-")]
+        unknown = [word for word in unknown if word.startswith("-")]
     if unknown:
         flag = unknown[0].partition("=")[0]
         close = nearest(flag, verbs[options.verb].known_flags())

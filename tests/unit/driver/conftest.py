@@ -17,7 +17,7 @@ import docker
 import pytest
 import requests
 
-from tritonbuild import cli
+from tritonbuild import cli, turns
 from tritonbuild.console import Console, Step
 from tritonbuild.identifiers import BuildId
 from tritonbuild.images import FoundImage
@@ -66,6 +66,7 @@ def no_outside_world(monkeypatch: pytest.MonkeyPatch, empty_home: Path) -> None:
         if _SETTINGS.fullmatch(variable):
             monkeypatch.delenv(variable)
     monkeypatch.setenv("HOME", str(empty_home))
+    monkeypatch.setattr(turns, "_SHARED", empty_home)  # a real build's turn is not ours
 
 
 @pytest.fixture(scope="session")
@@ -225,7 +226,9 @@ def result_of(facts_of: Callable[[BuildSpec], dict[str, Any]]) -> Callable[..., 
             "spec": spec,
             "tags": ("tritonserver:a-tag",),
             "image_id": "sha256:1",
+            "reused": False,
             "size": 1_300_000_000,
+            "layers": {"sha256:base": 1_200_000_000, f"sha256:{spec.row}": 100_000_000},
             "facts": facts_of(spec),
             "base": FoundImage(reference="debian:x", image_id="sha256:0", origin="debian:x"),
             "server": None,

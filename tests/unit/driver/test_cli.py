@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from tritonbuild import batch, records
 from tritonbuild.cli import choosing, verbs
 from tritonbuild.cli.parsing import make_parser, parse_arguments
 from tritonbuild.cli.upstream import ALWAYS_SO
 from tritonbuild.cli.upstream import REFUSED as REFUSED_FLAGS
-from tritonbuild.cli.verbs import build, listing, smoke
+from tritonbuild.cli.verbs import listing, smoke
 from tritonbuild.errors import BuildError, OverBudget
 from tritonbuild.identifiers import BuildId
 from tritonbuild.images import PullPolicy
@@ -57,16 +58,17 @@ def loaded_once(monkeypatch: pytest.MonkeyPatch, matrix: Matrix) -> None:
 
 @pytest.fixture
 def built(
-    monkeypatch: pytest.MonkeyPatch, result_of: Callable[..., BuildResult]
+    monkeypatch: pytest.MonkeyPatch, result_of: Callable[..., BuildResult], tmp_path: Path
 ) -> list[tuple[BuildSpec, BuildOptions]]:
     """Collects what would have been built."""
     calls: list[tuple[BuildSpec, BuildOptions]] = []
 
-    def build_row(spec: BuildSpec, options: BuildOptions, console: object) -> BuildResult:
+    def build_row(spec: BuildSpec, options: BuildOptions, console: object, **_: object) -> BuildResult:
         calls.append((spec, options))
         return result_of(spec)
 
-    monkeypatch.setattr(build, "build_row", build_row)
+    monkeypatch.setattr(batch, "build_row", build_row)
+    monkeypatch.setattr(records, "BUILD", tmp_path)
     return calls
 
 
@@ -120,9 +122,69 @@ def test_a_pattern_builds_every_row_it_matches(run_cli: Cli, built: list[Any]) -
     assert _rows(built) == ["24.08-cpu-pypi", "24.09-cpu-pypi"]
 
 
+def test_several_selectors_add_up_and_name_each_row_once(run_cli: Cli, built: list[Any]) -> None:
+    assert run_cli("build", "24.10-cpu-pypi", "24.08-cpu-pypi", "24.0[89]-cpu-*").code == 0
+    assert _rows(built) == ["24.10-cpu-pypi", "24.08-cpu-pypi", "24.09-cpu-pypi"]
+
+
+def test_selectors_may_stand_anywhere(run_cli: Cli, built: list[Any], tmp_path: Path) -> None:
+    outcome = run_cli(
+        "-v", "build", "24.08-cpu-pypi", "--build-dir", str(tmp_path), "24.09-*", "--no-smoke", "24.10-cpu-*"
+    )
+    assert outcome.code == 0, outcome.err
+    assert _rows(built)[0] == "24.08-cpu-pypi"
+    assert {row[:5] for row in _rows(built)} == {"24.08", "24.09", "24.10"}
+
+
+def test_rows_can_be_left_out(run_cli: Cli, built: list[Any]) -> None:
+    outcome = run_cli("build", "24.0[789]-cpu-pypi", "--skip", "24.08-*", "--skip=*-ngc")
+    assert outcome.code == 0
+    assert _rows(built) == ["24.07-cpu-pypi", "24.09-cpu-pypi"]
+    assert "warning: --skip: no selected row matches '*-ngc'\n" in outcome.err
+    assert "'24.08-*'" not in outcome.err
+
+
+def test_several_rows_end_in_a_table_and_a_summary(run_cli: Cli, built: list[Any], tmp_path: Path) -> None:
+    outcome = run_cli("build", "24.0[89]-cpu-pypi", "--build-dir", str(tmp_path), "--jobs", "2")
+    rows = [line.split()[0] for line in outcome.out.splitlines()]
+    assert rows == ["row", "24.08-cpu-pypi", "24.09-cpu-pypi", "2"]
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert [row["row"] for row in summary["rows"]] == ["24.08-cpu-pypi", "24.09-cpu-pypi"]
+    assert summary["jobs"] == 2
+
+
+@pytest.mark.parametrize("pattern", ["24.08-cpu-pypi", "24.0[89]-cpu-pypi"])
+def test_programs_get_json_and_nothing_else(
+    run_cli: Cli, built: list[Any], tmp_path: Path, pattern: str
+) -> None:
+    outcome = run_cli("build", pattern, "--json", "--build-dir", str(tmp_path))
+    assert outcome.out == (tmp_path / "summary.json").read_text(encoding="utf-8")
+    assert len(json.loads(outcome.out)["rows"]) == len(built)
+
+
+def test_a_failed_row_loses_no_result(
+    run_cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    result_of: Callable[..., BuildResult],
+    tmp_path: Path,
+) -> None:
+    def build_row(spec: BuildSpec, *_: object, **__: object) -> BuildResult:
+        if spec.row.release == "24.08":
+            raise OverBudget("too large", hint="use less")  # noqa: EM101
+        return result_of(spec)
+
+    monkeypatch.setattr(batch, "build_row", build_row)
+    outcome = run_cli("build", "24.0[789]-cpu-pypi", "--build-dir", str(tmp_path))
+    assert outcome.code == OverBudget.exit_code
+    assert outcome.errors == ["24.08-cpu-pypi: too large", "1 of 3 rows failed: 24.08-cpu-pypi"]
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert [row["result"] for row in summary["rows"]] == ["built", "failed", "built"]
+    assert len(outcome.out.splitlines()) == 5
+
+
 def test_choose_rows_is_pure(matrix: Matrix) -> None:
     options = parse_arguments(["--upstream-container-version=24.10"])
-    assert choosing.choose_rows(options, matrix) == [BuildId("24.10", "cpu", "pypi")]
+    assert choosing.choose_rows(options, matrix) == ([BuildId("24.10", "cpu", "pypi")], [])
 
 
 def test_flags_reach_the_build(run_cli: Cli, built: list[Any], tmp_path: Path) -> None:
@@ -309,6 +371,11 @@ REFUSED = [
     (["--endpoints=http"], 2, "unknown argument '--endpoints=http'", "did you mean --endpoint?"),
     (["--endpoints", "http"], 2, "unknown argument '--endpoints'", "did you mean --endpoint?"),
     (["--enable-metric"], 2, "unknown argument '--enable-metric'", "did you mean --enable-metrics?"),
+    (["build", "24.08-*", "24.8-cpu-pypi"], 4, "matches '24.8-cpu-pypi'", "did you mean '24.08-cpu-pypi'?"),
+    (["build", "24.08-*", "--skip=24.*"], 4, "--skip leaves nothing to build: 24.*", "build.py list"),
+    (["--jobs", "0"], 2, "--jobs: '0' is not a number of jobs", "1 or more"),
+    (["--smoke-jobs=-1"], 2, "--smoke-jobs: '-1' is not a number of jobs", "1 or more"),
+    (["--json", "--dryrun"], 2, "--json and --dryrun are given together", "list --json"),
     (["--dry"], 2, "unknown argument '--dry'", "did you mean --dry"),
     (["biuld"], 2, "unknown verb 'biuld'", "did you mean 'build'?"),
     (
@@ -320,7 +387,7 @@ REFUSED = [
     (["diff", "24.*-cpu-pypi", "24.10-cpu-pypi"], 2, "'24.*-cpu-pypi' is not a row", "did you mean '24."),
     (["diff", "24.08-cpu-pypi"], 2, "the following arguments are required: ROW", "see build.py diff --help"),
     (["list", "--jsn"], 2, "unknown argument '--jsn'", "did you mean --json?"),
-    (["--tag=one:1", "build"], 4, "matches 'build'", "known"),
+    (["--tag=one:1", "build"], 4, "matches 'build'", "build.py list"),
     (["build", "24.0[89]-cpu-*", "--tag=one:1"], 2, "--tag names one image, but 2 rows", "select one row"),
     (
         ["build", "24.08-cpu-pypi", "--upstream-container-version=24.08"],
@@ -566,24 +633,29 @@ def test_smoke_tests_the_rows_image_or_the_given_one(
     ],
 )
 def test_a_failure_becomes_a_line_and_an_exit_code(
-    run_cli: Cli, monkeypatch: pytest.MonkeyPatch, failure: BaseException, code: int, error: str
+    run_cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    failure: BaseException,
+    code: int,
+    error: str,
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise failure
 
-    monkeypatch.setattr(build, "build_row", fail)
-    outcome = run_cli()
+    monkeypatch.setattr(batch, "build_row", fail)
+    outcome = run_cli("--build-dir", str(tmp_path))
     assert outcome.code == code
     assert outcome.errors == [error]
     assert "Traceback" not in outcome.err
 
 
-def test_debug_adds_the_traceback(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+def test_debug_adds_the_traceback(run_cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(build, "build_row", fail)
-    assert "Traceback" in run_cli("--debug").err
+    monkeypatch.setattr(batch, "build_row", fail)
+    assert "Traceback" in run_cli("--debug", "--build-dir", str(tmp_path)).err
 
 
 def test_a_closed_pipe_is_no_failure(run_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

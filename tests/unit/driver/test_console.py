@@ -101,3 +101,76 @@ def test_errors_are_in_the_log_too(tmp_path: Path) -> None:
     with pytest.raises(BuildError), console.logging_to(tmp_path / "log"):
         raise BuildError("it broke")  # noqa: EM101
     assert (tmp_path / "log").read_text(encoding="utf-8") == "error: it broke\n"
+
+
+def test_a_crash_leaves_its_traceback_in_the_log(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Console().logging_to(tmp_path / "log"):
+        raise ZeroDivisionError
+    text = (tmp_path / "log").read_text(encoding="utf-8")
+    assert text.startswith("Traceback")
+    assert "ZeroDivisionError" in text
+
+
+def test_nothing_starts_once_all_is_to_end(capsys: Capture) -> None:
+    console = Console()
+    console.children.stop()
+    with pytest.raises(KeyboardInterrupt), console.for_row("24.08-cpu-pypi").step("build", "build x"):
+        pytest.fail("the stage ran")
+    assert "-- build x: interrupted (" in capsys.readouterr().err
+
+
+def test_each_row_has_its_own_log_and_clock(tmp_path: Path) -> None:
+    console = Console(quiet=True)
+    rows = [console.for_row("a"), console.for_row("b")]
+    with rows[0].logging_to(tmp_path / "a"), rows[1].logging_to(tmp_path / "b"):
+        for row in rows:
+            with row.step("build", f"build {row.prefix}") as step:
+                step.note(f"a note of {row.prefix}")
+    for name in ("a", "b"):
+        assert [
+            line for line in (tmp_path / name).read_text(encoding="utf-8").splitlines() if "note" in line
+        ] == [f"    a note of {name} "]
+    assert [list(row.seconds) for row in (console, *rows)] == [[], ["build"], ["build"]]
+
+
+def test_lines_of_several_rows_say_whose_they_are(capsys: Capture) -> None:
+    row = Console().for_row("24.08-cpu-pypi")
+    with row.step("build", "24.08-cpu-pypi: build") as step:
+        step.milestone("[python 2/2] 31 s")
+    row.error(CommandFailed("tool ended with code 1", tail=["its last words"], hint="look"))
+    row.error(BuildError("24.08-cpu-pypi: it broke"))
+    err = capsys.readouterr().err
+    assert "    24.08-cpu-pypi [python 2/2] 31 s\n" in err
+    assert (
+        "    24.08-cpu-pypi its last words\nerror: 24.08-cpu-pypi: tool ended with code 1\nhint: look\n"
+        in err
+    )
+    assert "error: 24.08-cpu-pypi: it broke\n" in err
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Console:
+    """A console on a terminal, whose screen is a string."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    console = Console()
+    assert console.live
+    return console
+
+
+def test_a_terminal_shows_all_stages_that_run_at_the_same_time(terminal: Console, capsys: Capture) -> None:
+    with terminal.board():
+        rows = [terminal.for_row("a"), terminal.for_row("b")]
+        with rows[0].step("build", "a: build") as first, rows[1].step("build", "b: build") as second:
+            first.note("compiles [x]")
+            second.note("downloads")
+            assert first.progress is second.progress
+            assert first.progress
+            shown = {(task.description, task.fields["detail"]) for task in first.progress.tasks}
+            assert shown == {("a: build", "compiles \\[x]"), ("b: build", "downloads")}
+        assert first.progress.tasks == []
+    err = capsys.readouterr().err
+    assert "a: build: done" in err
+    assert "b: build: done" in err
+    with terminal.step("tag", "alone") as step:
+        assert step.progress is not first.progress

@@ -170,3 +170,15 @@ def test_a_tag_is_split_where_the_engine_splits_it(reference: str, repository: s
     engine.tag_image(client, "sha256:1", reference)
     client.images.get.assert_called_once_with("sha256:1")
     client.images.get.return_value.tag.assert_called_once_with(repository, tag=tag)
+
+
+def test_layers_and_their_history_are_put_together() -> None:
+    history = [  # newest first, as the engine tells it
+        {"CreatedBy": "CMD [bash]", "Size": 0},
+        {"CreatedBy": "COPY x", "Size": 7},
+        {"CreatedBy": None, "Size": 130},
+    ]
+    image: Any = SimpleNamespace(
+        attrs={"RootFS": {"Layers": ["sha256:base", "sha256:x"]}}, history=lambda: history
+    )
+    assert engine.read_layers(image) == {"sha256:base": 130, "sha256:x": 7}

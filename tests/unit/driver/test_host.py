@@ -122,8 +122,8 @@ def test_root_on_debian_gets_an_engine_and_is_told(machine: Machine, step: Any) 
     machine.engine_answers_after = 3
     assert ensure_engine(step) is machine.client
     assert machine.ran == [
-        ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "docker.io"],
+        ["apt-get", "-qq", "update"],
+        ["apt-get", "-qq", "install", "-y", "--no-install-recommends", "docker.io"],
         ["dockerd"],
     ]
     assert "no container engine here, so Debian's docker.io is installed" in step.text

@@ -3,7 +3,15 @@ from __future__ import annotations
 import pytest
 
 from tritonbuild.errors import NothingSelected, UsageError
-from tritonbuild.identifiers import BuildId, check_release, did_you_mean, nearest, select
+from tritonbuild.identifiers import (
+    BuildId,
+    check_release,
+    did_you_mean,
+    leave_out,
+    nearest,
+    select,
+    select_all,
+)
 
 ROWS = [
     BuildId("24.10", "cpu", "pypi"),
@@ -33,6 +41,36 @@ def test_select_names_the_nearest_row_when_nothing_matches() -> None:
     with pytest.raises(NothingSelected) as failure:
         select("24.08-cpu-pipy", ROWS)
     assert "did you mean '24.08-cpu-pypi'?" in str(failure.value.hint)
+
+
+def test_select_names_a_few_rows_where_there_are_hundreds() -> None:
+    many = [BuildId(f"2{year}.{month:02}", "cpu", "pypi") for year in range(3, 10) for month in range(1, 13)]
+    with pytest.raises(NothingSelected) as failure:
+        select("24.8-cpu-pypi", many)
+    hint = str(failure.value.hint)
+    assert "did you mean '24.08-cpu-pypi'?" in hint
+    assert "build.py list" in hint
+    assert len(hint) < 150
+
+
+def test_what_several_patterns_select_is_named_once_in_their_order() -> None:
+    rows = select_all(["24.10-*", "24.*-cpu-pypi"], ROWS)
+    assert rows[0].release == "24.10"
+    assert len(rows) == len(set(rows))
+    assert set(select("24.*-cpu-pypi", ROWS)) <= set(rows)
+
+
+def test_every_pattern_must_select_something() -> None:
+    with pytest.raises(NothingSelected, match=r"matches '25\.\*'"):
+        select_all(["24.*", "25.*"], ROWS)
+
+
+def test_rows_are_left_out_and_patterns_without_effect_are_told() -> None:
+    rows = sorted(ROWS)
+    kept, unused = leave_out(["*-cuda-*", "24.08-cuda-*", "25.*"], rows)
+    assert kept == [row for row in rows if row.variant != "cuda"]
+    assert unused == ["25.*"]  # the second one matches, though the first one matches the same
+    assert leave_out([], rows) == (rows, [])
 
 
 def test_check_release_returns_a_known_release() -> None:

@@ -13,7 +13,7 @@ import filelock
 import pytest
 from docker.errors import ImageNotFound
 
-from tritonbuild import buildkit, inspecting, pipeline, smoke
+from tritonbuild import buildkit, inspecting, pipeline, smoke, turns
 from tritonbuild.buildkit import Builder
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder
@@ -24,6 +24,7 @@ from tritonbuild.records import read_record, update_record
 from tritonbuild.rendering import ModelFrom, render_dockerfile
 from tritonbuild.smoke import SmokeResult
 from tritonbuild.spec import BuildSpec
+from tritonbuild.turns import Turn
 
 ID = "sha256:" + "1" * 64
 ROW = "24.08-cpu-pypi"
@@ -84,7 +85,9 @@ class Stages:
     def _image(self, name: str) -> Any:
         if name == "absent":
             raise ImageNotFound(name)
-        return SimpleNamespace(id=ID, attrs={"Id": ID, "Size": self.size, "Created": "now"})
+        attributes = {"Id": ID, "Size": self.size, "Created": "now", "RootFS": {"Layers": ["sha256:a"]}}
+        history = [{"CreatedBy": "COPY x", "Size": self.size}]
+        return SimpleNamespace(id=ID, attrs=attributes, history=lambda: history)
 
     def proof(self, image_id: str) -> SmokeResult:
         return SmokeResult(
@@ -289,6 +292,67 @@ def test_another_image_is_inspected_and_tested(build: Build, stages: Stages) -> 
     result = build()
     assert stages.calls == ORDER
     assert not result.smoke_reused
+
+
+def test_an_image_that_was_there_before_is_told_from_a_new_one(build: Build, stages: Stages) -> None:
+    assert [build().reused, build().reused] == [False, True]
+    stages.image_id = "sha256:" + "2" * 64
+    assert not build().reused
+
+
+def test_a_build_tells_and_records_its_layers(build: Build, stages: Stages) -> None:
+    assert build().layers == {"sha256:a": 1_300_000_000}
+    assert read_record(stages.folder)["layers"] == [{"diff_id": "sha256:a", "size": 1_300_000_000}]
+
+
+@pytest.mark.parametrize("stage", ["build", "read_facts"])
+def test_others_are_told_once_the_layers_are_there(
+    build: Build, stages: Stages, cpu: BuildSpec, stage: str
+) -> None:
+    told: list[int] = []
+    stages.failures[stage] = CommandFailed("it failed")
+    with pytest.raises(CommandFailed):
+        build_row(
+            cpu,
+            BuildOptions(build_dir=stages.folder.parent),
+            Console(quiet=True),
+            built=lambda: told.append(len(stages.calls)),
+        )
+    # Not where the build itself failed; else before anything else happened.
+    assert told == ([] if stage == "build" else [ORDER.index("build") + 1])
+
+
+def test_smoke_tests_wait_for_their_turn(
+    build: Build, stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of another build, which may be another process, run on the same machine."""
+    other = Turn("smoke")
+    assert other.take()
+    waits: list[list[str]] = []
+
+    def pause(_: float) -> None:
+        waits.append(list(stages.calls))
+        if len(waits) == 2:
+            other.give_back()
+
+    monkeypatch.setattr(turns.time, "sleep", pause)
+    result = build()
+    assert len(waits) == 2
+    assert "run_smoke" not in waits[-1]
+    assert result.smoke
+    assert {"wait", "smoke"} <= set(result.seconds)
+    again = Turn("smoke")
+    assert again.take()
+    again.give_back()
+
+
+def test_more_smoke_tests_at_once_need_not_wait(build: Build, stages: Stages) -> None:
+    other = Turn("smoke")
+    assert other.take()
+    try:
+        assert "wait" not in build(smoke_jobs=2).seconds
+    finally:
+        other.give_back()
 
 
 def test_force_smoke_tests_again(build: Build, stages: Stages) -> None:

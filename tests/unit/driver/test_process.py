@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +24,11 @@ class FakeProgram:
         self.code = 0
         self.argv: list[str] = []
         self.options: dict[str, Any] = {}
-        self.terminated = False
+        self.pid = 4711
+        self.ends_when_asked = True
+        self.signals: list[int] = []
         monkeypatch.setattr(subprocess, "Popen", self.start)
+        monkeypatch.setattr(os, "killpg", self.killpg)
 
     def start(self, argv: list[str], **options: Any) -> FakeProgram:
         self.argv, self.options = argv, options
@@ -35,8 +41,14 @@ class FakeProgram:
     def wait(self) -> int:
         return self.code
 
-    def terminate(self) -> None:
-        self.terminated = True
+    def communicate(self, *, timeout: float) -> tuple[str, None]:
+        if not self.ends_when_asked:
+            raise subprocess.TimeoutExpired(self.argv, timeout)
+        return "", None
+
+    def killpg(self, group: int, number: int) -> None:
+        assert group == self.pid
+        self.signals.append(number)
 
 
 @pytest.fixture
@@ -82,15 +94,81 @@ def test_a_failure_can_be_given_a_name(program: FakeProgram) -> None:
         process.run(["docker"], what="docker build")
 
 
-def test_an_interruption_ends_the_program_too(program: FakeProgram) -> None:
+@pytest.mark.parametrize("ends_when_asked", [True, False])
+def test_an_interruption_lets_the_program_tidy_up_and_ends_it(
+    program: FakeProgram, ends_when_asked: bool
+) -> None:
     program.output = ["one\n"]
+    program.ends_when_asked = ends_when_asked
 
     def interrupt(_: str) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         process.run(["tool"], on_line=interrupt)
-    assert program.terminated
+    assert program.signals == [signal.SIGINT, signal.SIGKILL]
+
+
+def test_the_terminal_interrupts_us_alone(program: FakeProgram) -> None:
+    """A second SIGINT would end pytest in the middle of removing its containers."""
+    process.run(["tool"])
+    assert program.options["start_new_session"]
+
+
+def test_children_that_are_told_to_stop_end_as_interrupted(program: FakeProgram) -> None:
+    children = process.Children()
+    program.output = ["one\n", "two\n"]
+    program.code = 130
+    seen: list[str] = []
+
+    def stop(line: str) -> None:
+        seen.append(line)
+        if line == "one":
+            thread = threading.Thread(target=children.stop)
+            thread.start()
+            started.append(thread)
+
+    started: list[threading.Thread] = []
+    with pytest.raises(KeyboardInterrupt):
+        process.run(["tool"], on_line=stop, children=children)
+    started[0].join()
+    assert program.signals == [signal.SIGINT]
+    assert seen == ["one", "two"]  # what it says while it ends is in the log as well
+
+
+def test_nothing_starts_after_the_stop(program: FakeProgram) -> None:
+    children = process.Children()
+    children.stop()
+    with pytest.raises(KeyboardInterrupt):
+        process.run(["tool"], children=children)
+    assert program.argv == []
+
+
+def test_children_that_do_not_end_in_time_are_killed(
+    program: FakeProgram, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_GRACE_SECONDS", 0.01)
+    children = process.Children()
+    program.output = ["one\n"]
+    with pytest.raises(KeyboardInterrupt):
+        process.run(["tool"], on_line=lambda _: children.stop(), children=children)
+    assert program.signals == [signal.SIGINT, signal.SIGKILL]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_kill_or_a_lost_terminal_is_an_interruption(number: signal.Signals) -> None:
+    with pytest.raises(KeyboardInterrupt), process.signals_interrupt():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_nohup_keeps_its_meaning(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with process.signals_interrupt():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_missing_tool_is_named_with_the_cure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
+import time
 from pathlib import Path
 
 from tritonbuild import buildkit
+from tritonbuild.batch import build_rows
 from tritonbuild.cli.build_flags import add_build_flags, check_build_flags
 from tritonbuild.cli.choosing import choose_rows, feature_request, known_matrix
 from tritonbuild.cli.flags import Parser, Verbs
@@ -14,12 +17,14 @@ from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, check_model_folder
 from tritonbuild.errors import UnsupportedFeature, UsageError
 from tritonbuild.features import check_features, check_spelling
+from tritonbuild.files import write_atomic
 from tritonbuild.images import PullPolicy
 from tritonbuild.labels import given_labels
 from tritonbuild.locking import check_lock
+from tritonbuild.overview import find_failure, make_overview, overview_table
 from tritonbuild.paths import shown
-from tritonbuild.pipeline import BuildOptions, build_row, image_arguments
-from tritonbuild.records import row_folder
+from tritonbuild.pipeline import BuildOptions, BuildResult, image_arguments
+from tritonbuild.records import row_folder, summary_file
 from tritonbuild.references import mirror_reference
 from tritonbuild.rendering import check_rendered
 from tritonbuild.spec import BuildSpec, resolve_spec
@@ -37,7 +42,10 @@ def run(options: argparse.Namespace, console: Console) -> None:
     base = check_build_flags(options)
     check_spelling(feature_request(options, None))
     matrix = known_matrix()
-    specs = [resolve_spec(matrix, row) for row in choose_rows(options, matrix)]
+    rows, unused = choose_rows(options, matrix)
+    for pattern in unused:
+        console.warn(f"--skip: no selected row matches {pattern!r}")
+    specs = [resolve_spec(matrix, row) for row in rows]
     everything = [resolve_spec(matrix, row) for row in matrix.rows()]
     for spec in specs:
         flag = "--enable-gpu" if options.enable_gpu else "--enable-all" if options.enable_all else None
@@ -76,14 +84,33 @@ def run(options: argparse.Namespace, console: Console) -> None:
         smoke=not options.no_smoke,
         force_smoke=options.force_smoke,
         labels=given_labels(options.build_id, options.build_sha),
+        smoke_jobs=options.smoke_jobs,
     )
-    for spec in specs:
-        console.seconds.clear()
-        result = build_row(spec, build_options, console)
-        console.table(parts_table(result))
-        console.result("")
-        for line in closing_lines(result):
-            console.result(line)
+    started = time.monotonic()
+    outcomes = build_rows(specs, build_options, console, jobs=options.jobs)
+    overview = make_overview(
+        outcomes, jobs=options.jobs, seconds=time.monotonic() - started, build_dir=options.build_dir
+    )
+    text = json.dumps(overview.as_json(), indent=2)
+    write_atomic(summary_file(options.build_dir), text + "\n")
+    if options.json:
+        console.result(text)
+    elif len(outcomes) > 1:
+        console.table(overview_table(overview))
+    elif outcomes[0].result:
+        _print_result(outcomes[0].result, console)
+    if any(outcome.ending in ("interrupted", "not started") for outcome in outcomes):
+        raise KeyboardInterrupt
+    failure = find_failure(outcomes)
+    if failure:
+        raise failure
+
+
+def _print_result(result: BuildResult, console: Console) -> None:
+    console.table(parts_table(result))
+    console.result("")
+    for line in closing_lines(result):
+        console.result(line)
 
 
 def _print_plan(

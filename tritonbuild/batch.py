@@ -1,0 +1,144 @@
+"""Many rows, several at a time: who goes first, who follows, and what became of each."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from tritonbuild.console import Console
+from tritonbuild.errors import as_build_error
+from tritonbuild.identifiers import BuildId
+from tritonbuild.pipeline import BuildOptions, BuildResult, build_row
+from tritonbuild.spec import BuildSpec
+
+Ending = Literal["built", "reused", "failed", "interrupted", "not started"]
+
+# Stages that a further release of the same engine does not cost: they prove, or wait for others.
+_NOT_ITS_OWN = ("smoke", "wait", "compress")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one row."""
+
+    spec: BuildSpec
+    ending: Ending
+    stage: str = ""
+    """The stage that failed or was interrupted."""
+    elapsed: float = 0.0
+    """Seconds from the start of the row to its end, smoke tests and waiting included."""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of each stage."""
+    result: BuildResult | None = None
+    error: Exception | None = None
+
+    @property
+    def own_seconds(self) -> float:
+        """What this row adds to the time of the rows before it, smoke tests apart."""
+        return sum(value for stage, value in self.seconds.items() if stage not in _NOT_ITS_OWN)
+
+
+class _Queue:
+    """Hands out rows in their order; of those that share their expensive layers one goes ahead alone."""
+
+    def __init__(self, specs: Sequence[BuildSpec]) -> None:
+        self._waiting = list(specs)
+        self._leaders: dict[tuple[str, ...], BuildSpec] = {}
+        self._there: set[tuple[str, ...]] = set()
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def _next(self) -> BuildSpec | None:
+        free = (s for s in self._waiting if s.sharing in self._there or s.sharing not in self._leaders)
+        return next(free, None)
+
+    def take(self) -> BuildSpec | None:
+        """Wait for a row that may start; None when none is left."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or not self._waiting or self._next())
+            spec = None if self._closed else self._next()
+            if spec is not None:
+                self._waiting.remove(spec)
+                self._leaders.setdefault(spec.sharing, spec)
+            return spec
+
+    def layers_are_there(self, spec: BuildSpec) -> None:
+        with self._changed:
+            self._there.add(spec.sharing)
+            self._changed.notify_all()
+
+    def is_over(self, spec: BuildSpec) -> None:
+        """Let the next one lead where the leader ended without leaving its layers."""
+        with self._changed:
+            if self._leaders.get(spec.sharing) is spec:
+                del self._leaders[spec.sharing]
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+def _attempt(spec: BuildSpec, options: BuildOptions, console: Console, queue: _Queue) -> Outcome:
+    started = time.monotonic()
+
+    def outcome(ending: Ending, **found: Any) -> Outcome:
+        elapsed = time.monotonic() - started
+        return Outcome(spec=spec, ending=ending, elapsed=elapsed, seconds=dict(console.seconds), **found)
+
+    try:
+        result = build_row(spec, options, console, built=lambda: queue.layers_are_there(spec))
+    except KeyboardInterrupt:
+        return outcome("interrupted", stage=console.stage)
+    except Exception as error:
+        return outcome("failed", stage=console.stage, error=error)
+    finally:
+        queue.is_over(spec)
+    return outcome("reused" if result.reused else "built", result=result)
+
+
+def build_rows(
+    specs: Sequence[BuildSpec], options: BuildOptions, console: Console, *, jobs: int = 1
+) -> list[Outcome]:
+    """Build rows, ``jobs`` at a time; return what became of each, in the order of ``specs``.
+
+    A failure is an outcome like any other and stops no other row. Ctrl-C ends all that runs, and
+    ``console.children.stopping`` tells that it came.
+    """
+    queue = _Queue(specs)
+    outcomes: dict[BuildId, Outcome] = {}
+    several = len(specs) > 1
+
+    def work() -> None:
+        while (spec := queue.take()) is not None:
+            own = console.for_row(str(spec.row) if several else "")
+            outcomes[spec.row] = outcome = _attempt(spec, options, own, queue)
+            if several and outcome.error:
+                own.error(as_build_error(outcome.error))
+
+    # Daemons, so that a second Ctrl-C ends the process whatever they wait for.
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(specs)))]
+    with console.board():
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        except KeyboardInterrupt:
+            queue.close()
+            _stop(console, threads)
+    return [outcomes.get(spec.row, Outcome(spec=spec, ending="not started")) for spec in specs]
+
+
+def _stop(console: Console, threads: Sequence[threading.Thread]) -> None:
+    console.warn("interrupted: ending what runs; once more ends it at once")
+    try:
+        console.children.stop()
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        console.children.kill()
