@@ -13,3 +13,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="ROW",
         help="the row of versions.yaml it was built from (default: the default cpu row)",
     )
+    group.addoption(
+        "--recipe", metavar="DIR", help="what an image with another vLLM than its row's was built from"
+    )

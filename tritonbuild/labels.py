@@ -25,6 +25,7 @@ def static_labels(spec: BuildSpec) -> dict[str, str]:
         "org.opencontainers.image.version": spec.row.release,
     }
     known = {"torch": spec.torch, "cuda": spec.cuda, "driver-min": spec.driver_min}
+    known["unverified"] = "; ".join(spec.unverified)
     labels |= {f"{PREFIX}.{name}": value for name, value in known.items() if value}
     return dict(sorted(labels.items()))
 
@@ -98,5 +99,6 @@ def describe_image(
         "excludes": [e.model_dump(mode="json") for e in spec.excludes],
         "conflicts": [c.model_dump(mode="json") for c in spec.conflicts],
         "model": model,
+        "unverified": list(spec.unverified),
     }
     return json.dumps(pins, indent=2, sort_keys=True) + "\n"

@@ -91,7 +91,7 @@ def make_overview(
         smoke = result.smoke if result else None
         error = as_build_error(outcome.error) if outcome.error else None
         line = Line(
-            row=str(outcome.spec.row),
+            row=outcome.spec.name,
             result=outcome.ending,
             stage=outcome.stage or None,
             error=error.message if error else None,
@@ -108,7 +108,7 @@ def make_overview(
             tests_reused=bool(result and result.smoke_reused),
             image=result.tags[0] if result else None,
             image_id=result.image_id if result else None,
-            log=str(row_folder(outcome.spec.row, build_dir) / "build.log"),
+            log=str(row_folder(outcome.spec.name, build_dir) / "build.log"),
         )
         lines.append(line)
     return Overview(jobs=jobs, seconds=seconds, lines=tuple(lines))

@@ -23,6 +23,7 @@ from tritonbuild.images import FoundImage, PullPolicy, ensure_base, ensure_serve
 from tritonbuild.labels import Origins, build_labels, describe_image
 from tritonbuild.layers import Layers
 from tritonbuild.locking import LOCK, check_lock
+from tritonbuild.preparing import prepare_recipe
 from tritonbuild.records import read_record, row_folder, update_record
 from tritonbuild.rendering import ModelFrom, check_rendered, render_dockerfile
 from tritonbuild.revision import read_revision
@@ -98,13 +99,13 @@ def _origins(base: FoundImage, server: FoundImage | None) -> Origins:
 @contextmanager
 def _working_on(spec: BuildSpec, build_dir: Path | None) -> Iterator[Path]:
     """Hold the row's folder; raise Busy when another process has it."""
-    folder = row_folder(spec.row, build_dir)
+    folder = row_folder(spec.name, build_dir)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(folder / "lock", timeout=0):
             yield folder
     except filelock.Timeout as error:
-        message = f"{spec.row} is being built or tested by another process"
+        message = f"{spec.name} is being built or tested by another process"
         raise Busy(message, hint="wait for it, or give this run its own --build-dir") from error
 
 
@@ -133,11 +134,14 @@ def _build_locked(
     log: Path,
     built: Callable[[], None],
 ) -> BuildResult:
-    with console.step("check", f"{spec.row}: check Dockerfile and lock"):
-        check_rendered([spec])
-        check_lock(spec)
+    with console.step("check", f"{spec.name}: check Dockerfile and lock") as step:
+        if spec.unverified:
+            spec = prepare_recipe(spec, options.wheelhouses, step, anew=options.no_cache)
+        else:
+            check_rendered([spec])
+            check_lock(spec)
 
-    with console.step("engine", f"{spec.row}: engine and images to build from") as step:
+    with console.step("engine", f"{spec.name}: engine and images to build from") as step:
         client = ensure_engine(step)
         builder = buildkit.find_builder()
         base = ensure_base(client, spec.base, options.pulling, step, override=options.base_override)
@@ -145,7 +149,7 @@ def _build_locked(
         origins = _origins(base, server)
         step.outcome = f"base is {base.origin}" + (f", server is {server.origin}" if server else "")
 
-    with console.step("context", f"{spec.row}: gather wheels, backend and samples") as step:
+    with console.step("context", f"{spec.name}: gather wheels, backend and samples") as step:
         wheels = locate_wheels(spec.wheels, wheel_folders(options.wheelhouses), step)
         model = options.baked.name if options.baked else (spec.model.name if spec.model else None)
         revision = read_revision()
@@ -168,7 +172,7 @@ def _build_locked(
     tags = tuple(options.tags) or (image_reference(spec),)
     iidfile = folder / "image.id"
     with (
-        console.step("build", f"{spec.row}: build the image") as step,
+        console.step("build", f"{spec.name}: build the image") as step,
         tempfile.TemporaryDirectory() as secrets,
     ):
         argv = buildkit.build_argv(
@@ -186,7 +190,7 @@ def _build_locked(
         step.outcome = image_id.removeprefix("sha256:")[:12]
     built()
 
-    with console.step("inspect", f"{spec.row}: inspect what is inside") as step:
+    with console.step("inspect", f"{spec.name}: inspect what is inside") as step:
         made_before = read_record(folder).get("image_id") == image_id
         facts = _known_facts(folder, image_id) or inspecting.read_facts(client, image_id)
         image = client.images.get(image_id)
@@ -218,12 +222,12 @@ def _build_locked(
         else:
             with (
                 smoke.smoke_turn(spec, options.smoke_jobs, console),
-                console.step("smoke", f"{spec.row}: smoke tests") as step,
+                console.step("smoke", f"{spec.name}: smoke tests") as step,
             ):
                 result = smoke.run_smoke(spec, image_id, image_id, folder, step)
                 step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
             update_record(folder, smoke=result.as_record())
-    with console.step("tag", f"{spec.row}: tag {', '.join(tags)}"):
+    with console.step("tag", f"{spec.name}: tag {', '.join(tags)}"):
         for tag in tags:
             tag_image(client, image_id, tag)
     return BuildResult(
@@ -255,7 +259,7 @@ def smoke_row(spec: BuildSpec, image: str, build_dir: Path | None, console: Cons
     """Run the smoke tests of a row on any image that the engine has."""
     with _working_on(spec, build_dir) as folder:
         with console.logging_to(folder / "smoke.log"):
-            with console.step("engine", f"{spec.row}: engine") as step:
+            with console.step("engine", f"{spec.name}: engine") as step:
                 client = ensure_engine(step)
             try:
                 image_id = str(client.images.get(image).id)
@@ -264,7 +268,7 @@ def smoke_row(spec: BuildSpec, image: str, build_dir: Path | None, console: Cons
                 raise UsageError(message, hint=f"build it first: ./build.py build {spec.row}") from error
             with (
                 smoke.smoke_turn(spec, 1, console),
-                console.step("smoke", f"{spec.row}: smoke tests on {image}") as step,
+                console.step("smoke", f"{spec.name}: smoke tests on {image}") as step,
             ):
                 result = smoke.run_smoke(spec, image, image_id, folder, step)
                 step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"

@@ -11,8 +11,8 @@ from tritonbuild.identifiers import BuildId
 from tritonbuild.paths import BUILD
 
 
-def row_folder(row: BuildId, build_dir: Path | None = None) -> Path:
-    """Return the folder with everything that a build of ``row`` writes."""
+def row_folder(row: BuildId | str, build_dir: Path | None = None) -> Path:
+    """Return the folder with everything that a build of ``row``, or of a spec of this name, writes."""
     return (build_dir or BUILD) / str(row)
 
 

@@ -100,6 +100,8 @@ def run_smoke(spec: BuildSpec, image: str, image_id: str, folder: Path, step: St
         "-p",
         "no:cacheprovider",
     ]
+    if spec.own_folder:
+        argv += ["--recipe", str(spec.own_folder.resolve())]
     failure: CommandFailed | None = None
     try:
         run(argv, on_line=follow, cwd=ROOT, what="pytest", keep=40, children=step.children)
@@ -112,10 +114,9 @@ def run_smoke(spec: BuildSpec, image: str, image_id: str, folder: Path, step: St
     if failure or failed or not passed:
         for line in failure.tail if failure else ():
             step.console.line(f"    {step.console.prefix}{line}")
-        message = f"{spec.row}: {failed} of {passed + failed} smoke tests failed on {image}"
-        raise SmokeFailed(
-            message, hint=f"see {shown(folder / 'build.log')}; again: ./build.py smoke {spec.row}"
-        )
+        again = f"{spec.row} --vllm-version {spec.vllm}" if spec.unverified else str(spec.row)
+        message = f"{spec.name}: {failed} of {passed + failed} smoke tests failed on {image}"
+        raise SmokeFailed(message, hint=f"see {shown(folder / 'build.log')}; again: ./build.py smoke {again}")
     return SmokeResult(
         image_id=image_id, tests_sha256=tests_fingerprint(), passed=passed, failed=failed, skipped=skipped
     )

@@ -46,6 +46,14 @@ class BuildSpec:
     is_default_source: bool
     size_budget_mb: int
     conflicts: tuple[Conflict, ...]
+    # What nobody proved, where the spec is not as versions.yaml has it, and where its recipe then lies.
+    unverified: tuple[str, ...] = ()
+    own_folder: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What the build's folder is called."""
+        return f"{self.row}-vllm{self.vllm}" if self.unverified else str(self.row)
 
     @property
     def is_cuda(self) -> bool:
@@ -53,8 +61,8 @@ class BuildSpec:
 
     @property
     def folder(self) -> Path:
-        """The committed folder with the row's Dockerfile and locks."""
-        return DOCKERFILES / self.row.release / f"{self.row.variant}-{self.row.source}"
+        """The folder with the row's Dockerfile and locks; committed, unless the spec is unverified."""
+        return self.own_folder or DOCKERFILES / self.row.release / f"{self.row.variant}-{self.row.source}"
 
     @property
     def sharing(self) -> tuple[str, ...]:

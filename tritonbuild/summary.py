@@ -9,6 +9,7 @@ from rich.table import Table
 from tritonbuild.paths import shown
 from tritonbuild.pipeline import BuildResult
 from tritonbuild.spec import BuildSpec
+from tritonbuild.variation import is_known
 
 _QUESTION = (
     '{"text_input": "What is Triton Inference Server?", "parameters": {"stream": false, "temperature": 0}}'
@@ -52,6 +53,7 @@ def closing_lines(result: BuildResult) -> list[str]:
         f"seconds  {seconds}",
         f"log      {shown(result.log)}",
     ]
+    lines += [f"unverified {remark}" for remark in result.spec.unverified]
     lines += [f"skipped  {reason}" for reason in (result.smoke.skipped if result.smoke else ())]
     gpus = " --gpus all" if result.spec.is_cuda else ""
     lines += [
@@ -66,7 +68,8 @@ def closing_lines(result: BuildResult) -> list[str]:
 def _engine_text(spec: BuildSpec) -> str:
     if spec.engine is None:
         return f"{spec.vllm} of the base image"
-    return f"{spec.vllm_package} {spec.vllm}, torch {spec.torch}, as of {spec.as_of:%Y-%m-%d}"
+    torch = f"torch {spec.torch}" if is_known(spec.engine) else "torch as it resolves"
+    return f"{spec.vllm_package} {spec.vllm}, {torch}, as of {spec.as_of:%Y-%m-%d}"
 
 
 def plan_lines(
@@ -86,17 +89,20 @@ def plan_lines(
         f"vllm     {_engine_text(spec)}",
         f"base     {base}",
         f"model    {model or 'none baked in'}",
-        f"budget   {spec.size_budget_mb} MB",
+        f"budget   {'none' if spec.unverified else f'{spec.size_budget_mb} MB'}",
     ]
+    lines += [f"unverified {remark}" for remark in spec.unverified]
     lines += [
         f"conflict {c.about}: {' against '.join(c.values)}; {c.chosen} is used: {c.reason}"
         for c in spec.conflicts
     ]
     lines += [
         "",
+        *(["would write:", f"  {shown(spec.folder)}"] if spec.unverified else []),
         "would run:",
         "  " + " ".join(argv),
-        f"  pytest tests/image --image IMAGE_ID --row {spec.row}",
+        f"  pytest tests/image --image IMAGE_ID --row {spec.row}"
+        + (f" --recipe {shown(spec.folder)}" if spec.unverified else ""),
         *(f"  docker tag IMAGE_ID {tag}" for tag in tags),
     ]
     return lines

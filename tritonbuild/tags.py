@@ -6,8 +6,12 @@ from tritonbuild.spec import BuildSpec
 
 
 def image_tag(spec: BuildSpec) -> str:
-    """Return the release tag, as NGC spells it: ``24.08-vllm-python-py3`` plus what differs."""
-    tag = f"{spec.row.release}-vllm-python-py3"
+    """Return the release tag, as NGC spells it: ``24.08-vllm-python-py3`` plus what differs.
+
+    An unverified image never gets it; its tag holds the version of vLLM.
+    """
+    vllm = f"vllm{spec.vllm.replace('+', '_')}" if spec.unverified else "vllm"
+    tag = f"{spec.row.release}-{vllm}-python-py3"
     if not spec.is_cuda:
         tag += "-cpu"
     if not spec.is_default_source:

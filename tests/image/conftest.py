@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -30,6 +31,7 @@ from tests.image.serving import (
 from tritonbuild.identifiers import BuildId
 from tritonbuild.loading import load_matrix
 from tritonbuild.paths import MATRIX
+from tritonbuild.preparing import read_recipe
 from tritonbuild.spec import BuildSpec, default_source, resolve_spec
 from tritonbuild.tags import image_reference
 
@@ -65,7 +67,13 @@ def pytest_runtest_makereport(
 
 @pytest.fixture(scope="session")
 def spec(pytestconfig: pytest.Config) -> BuildSpec:
-    """The row the image was built from."""
+    """The row the image was built from, with another vLLM where it has one."""
+    row = _row(pytestconfig)
+    recipe = pytestconfig.getoption("--recipe")
+    return read_recipe(row, Path(recipe)) if recipe else row
+
+
+def _row(pytestconfig: pytest.Config) -> BuildSpec:
     matrix = load_matrix(MATRIX)
     name = pytestconfig.getoption("--row")
     if name is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tritonbuild.cli.flags import add_build_dir, add_registry_mirror, add_wheelhouse
+from tritonbuild.cli.flags import add_build_dir, add_registry_mirror, add_vllm_version, add_wheelhouse
 from tritonbuild.cli.upstream import add_upstream_flags
 from tritonbuild.cli.values import (
     check_secret_name,
@@ -44,6 +44,12 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         type=one_of("--server-source", SOURCES),
         metavar="SOURCE",
         help="where tritonserver comes from: pypi, ngc or source",
+    )
+    add_vllm_version(what)
+    what.add_argument(
+        "--allow-unverified",
+        action="store_true",
+        help="build what versions.yaml does not hold; the image says so and gets no release tag",
     )
     what.add_argument(
         "--image",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime as dt
 
 from tritonbuild.errors import NothingSelected, UsageError
 from tritonbuild.features import OPTIONS, FeatureRequest
@@ -19,6 +20,7 @@ from tritonbuild.loading import load_matrix
 from tritonbuild.matrix import Matrix
 from tritonbuild.paths import MATRIX
 from tritonbuild.spec import BuildSpec, default_source, resolve_spec
+from tritonbuild.variation import is_same, vary
 
 # Flags of upstream's build.py that name the release, and those that name its Triton.
 _RELEASE_FLAGS = ("upstream_container_version", "container_version", "triton_container_version")
@@ -41,6 +43,30 @@ def default_rows(matrix: Matrix) -> list[BuildId]:
     return _rows_of(matrix, matrix.defaults.release, "cpu", None)
 
 
+def choose_specs(options: argparse.Namespace, matrix: Matrix) -> tuple[list[BuildSpec], list[str]]:
+    """Return what the flags of ``build`` ask for, and the patterns of --skip without a match.
+
+    That is rows, and with --vllm-version rows with another vLLM.
+    """
+    rows, unused = choose_rows(options, matrix)
+    specs = [resolve_spec(matrix, row) for row in rows]
+    if options.vllm_version is None:
+        return specs, unused
+    now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
+    varied = [
+        vary(
+            matrix,
+            spec,
+            options.vllm_version,
+            allowed=options.allow_unverified,
+            now=now,
+            build_dir=options.build_dir,
+        )
+        for spec in specs
+    ]
+    return varied, unused
+
+
 def choose_rows(options: argparse.Namespace, matrix: Matrix) -> tuple[list[BuildId], list[str]]:
     """Return the rows that the flags of ``build`` ask for, and the patterns of --skip without a match."""
     rows, unused = leave_out(options.skip, _asked_for(options, matrix))
@@ -58,7 +84,8 @@ def _asked_for(options: argparse.Namespace, matrix: Matrix) -> list[BuildId]:
                 raise UsageError(message, hint="give one of them")
         return select_all(options.selectors, matrix.rows())
     variant = "cuda" if options.enable_gpu or options.enable_all else "cpu"
-    return _rows_of(matrix, _choose_release(options, matrix), variant, options.server_source)
+    release = _choose_release(options, matrix)
+    return _rows_of(matrix, release, variant, options.server_source, options.vllm_version)
 
 
 def _flag(name: str) -> str:
@@ -90,15 +117,21 @@ def _release_of_triton(version: str, flag: str, matrix: Matrix) -> str:
     return releases[version]
 
 
-def _rows_of(matrix: Matrix, release: str, variant: str, source: str | None) -> list[BuildId]:
-    """Return the rows of a release and variant, of the default source where none is asked for."""
+def _rows_of(
+    matrix: Matrix, release: str, variant: str, source: str | None, vllm: str | None = None
+) -> list[BuildId]:
+    """Return the rows of a release and variant, of the default source where none is asked for.
+
+    Of several sources one that has the asked ``vllm`` comes before the default.
+    """
     rows = [r for r in matrix.rows() if (r.release, r.variant) == (release, variant)]
     if not rows:
         message = f"versions.yaml has no {variant} image of {release}"
         near = [r for r in matrix.rows() if r.release == release or r.variant == variant]
         near.sort(key=lambda row: row.release != release)
         raise NothingSelected(message, hint=f"near it: {name_some(map(str, near))}")
-    source = source or default_source(rows)
+    having = [row for row in rows if vllm and is_same(resolve_spec(matrix, row).vllm, vllm)]
+    source = source or default_source(having or rows)
     chosen = [r for r in rows if r.source == source]
     if not chosen:
         message = f"versions.yaml has no {variant} image of {release} from {source!r}"

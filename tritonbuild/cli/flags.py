@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
+from tritonbuild.cli.values import vllm_version
 from tritonbuild.errors import UsageError
 
 _PATH_PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
@@ -53,6 +54,10 @@ def add_build_dir(parser: argparse._ActionsContainer, text: str) -> None:
 
 def add_wheelhouse(parser: argparse._ActionsContainer, text: str) -> None:
     parser.add_argument("--wheelhouse", action="append", type=Path, default=[], metavar="DIR", help=text)
+
+
+def add_vllm_version(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--vllm-version", type=vllm_version, metavar="X", help="another vLLM than the row's")
 
 
 def add_json(parser: argparse._ActionsContainer) -> None:

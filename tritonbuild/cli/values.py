@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
+from packaging.version import InvalidVersion, Version
+
 from tritonbuild.errors import UnsupportedFeature, UsageError
 from tritonbuild.identifiers import did_you_mean
 
@@ -87,3 +89,14 @@ def check_secret_name(name: str) -> None:
     if not _SECRET.fullmatch(name):
         message = f"--build-secret: {name!r} is not a name"
         raise UsageError(message, hint="letters, digits, dot, dash and underscore")
+
+
+def vllm_version(value: str) -> str:
+    """Return a version in its normal form: ``1.2post1`` as ``1.2.post1``."""
+    try:
+        if re.fullmatch(r"[0-9][0-9A-Za-z.+]{0,63}", value):
+            return str(Version(value))
+    except InvalidVersion:
+        pass
+    message = f"--vllm-version: {value!r} is not a version"
+    raise UsageError(message, hint="such as 1.2.3.post1; `./build.py list` shows that of each row")

@@ -108,6 +108,8 @@ def test_the_seed_command_builds_the_cuda_row(run_cli: Cli, built: list[Any]) ->
         ("--enable-all", "24.08-cuda-pypi"),
         ("--enable-gpu --server-source=ngc", "24.08-cuda-ngc"),
         ("build 24.08-cuda-ngc", "24.08-cuda-ngc"),
+        ("--enable-gpu --vllm-version=0.5.3.post1", "24.08-cuda-pypi"),
+        ("--enable-gpu --vllm-version=0.5.3.post1 --allow-unverified", "24.08-cuda-pypi"),
         ("build 24.08-cuda-pypi --enable-gpu", "24.08-cuda-pypi"),
     ],
 )
@@ -180,6 +182,31 @@ def test_a_failed_row_loses_no_result(
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert [row["result"] for row in summary["rows"]] == ["built", "failed", "built"]
     assert len(outcome.out.splitlines()) == 5
+
+
+def test_the_source_that_has_the_asked_vllm_comes_before_the_default(matrix: Matrix) -> None:
+    facts = matrix.releases["24.08"]
+    images = {
+        **facts.images,
+        "cuda-ngc": facts.images["cuda-ngc"].model_copy(update={"engine": "vllm-0.5.5"}),
+    }
+    releases = {**matrix.releases, "24.08": facts.model_copy(update={"images": images})}
+    changed = matrix.model_copy(update={"releases": releases})
+    words = ["--enable-gpu", "--vllm-version=0.5.5"]
+    chosen, _ = choosing.choose_specs(parse_arguments(words), changed)
+    assert [(str(spec.row), spec.unverified) for spec in chosen] == [("24.08-cuda-ngc", ())]
+    with pytest.raises(BuildError, match=r"no row of 24\.08 has 0\.5\.5"):
+        choosing.choose_specs(parse_arguments(words), matrix)
+
+
+def test_another_vllm_reaches_the_build_and_says_so(run_cli: Cli, built: list[Any]) -> None:
+    plan = run_cli("--vllm-version=0.29.0", "--allow-unverified", "--dryrun")
+    assert plan.writes == ()
+    assert "image    tritonserver:24.08-vllm0.29.0-python-py3-cpu\n" in plan.out
+    assert "unverified vLLM 0.29.0 with Triton 2.49.0, no row of versions.yaml has them together" in plan.out
+    run_cli("--vllm-version=0.29.0", "--allow-unverified")
+    assert built[0][0].vllm == "0.29.0"
+    assert built[0][0].unverified
 
 
 def test_choose_rows_is_pure(matrix: Matrix) -> None:
@@ -423,6 +450,32 @@ REFUSED = [
         "--upstream-container-version=24.08 and --release-version=2.51.0 name two releases, 24.08 and 24.10",
         "one image holds one release",
     ),
+    (["--vllm-version=0.29.0"], 4, "no cpu row of versions.yaml has vLLM 0.29.0", "--allow-unverified"),
+    (
+        ["--vllm-version=0.5.3.post2", "--enable-gpu"],
+        4,
+        "has vLLM 0.5.3.post2",
+        "did you mean '0.5.3.post1'?",
+    ),
+    (
+        ["build", "24.08-cuda-pypi", "--vllm-version=0.5.5"],
+        4,
+        "24.08-cuda-pypi has vLLM 0.5.3.post1, and no row of 24.08 has 0.5.5",
+        "24.10-cuda-pypi; --allow-unverified",
+    ),
+    (["--vllm-version=newest"], 2, "--vllm-version: 'newest' is not a version", "such as 1.2.3.post1"),
+    (
+        ["--vllm-version=0.29.0", "--allow-unverified", "--tag=tritonserver:24.08-vllm-python-py3-cpu"],
+        2,
+        "--tag: tritonserver:24.08-vllm-python-py3-cpu is the name of the proven image",
+        "tritonserver:24.08-vllm0.29.0-python-py3-cpu",
+    ),
+    (
+        ["smoke", "24.08-cpu-pypi", "--vllm-version=0.29.0", "--build-dir=/nowhere"],
+        4,
+        "/nowhere/24.08-cpu-pypi-vllm0.29.0/recipe holds no recipe",
+        "./build.py build 24.08-cpu-pypi",
+    ),
     (["--backend=vllm:"], 5, "holds vllm of r24.08, not of ''", "--backend=vllm:r24.08"),
     (["--backend=onnxruntime"], 5, "the images hold python and vllm, not 'onnxruntime'", "FROM the image"),
     (
@@ -470,6 +523,7 @@ SMUGGLED += ["a\tb", "a\r", "\n", "a\x00b", "ä", "\uff12", "a\u2028b", "${a}", 
         lambda v: [f"--triton-container-version={v}"],
         lambda v: [f"--version=2.49.0{v}" if v else "--version="],
         lambda v: [f"--release-version={v}"],
+        lambda v: [f"--vllm-version=0.29.0{v}" if v else "--vllm-version=", "--allow-unverified"],
         lambda v: [f"--build-id={v}"],
         lambda v: [f"--build-sha={v}"],
         lambda v: [f"--image=gpu-base,{v}"],
@@ -491,6 +545,7 @@ SMUGGLED += ["a\tb", "a\r", "\n", "a\x00b", "ä", "\uff12", "a\u2028b", "${a}", 
         "triton-container",
         "triton",
         "release-version",
+        "vllm",
         "build-id",
         "build-sha",
         "gpu-base",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime as dt
 import io
 import json
 from collections.abc import Callable
@@ -19,12 +21,14 @@ from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder
 from tritonbuild.errors import Busy, CommandFailed, ImageRejected, OverBudget, SmokeFailed, UsageError
 from tritonbuild.images import FoundImage, PullPolicy
+from tritonbuild.matrix import Matrix
 from tritonbuild.pipeline import BuildOptions, BuildResult, build_row, smoke_row
 from tritonbuild.records import read_record, update_record
 from tritonbuild.rendering import ModelFrom, render_dockerfile
 from tritonbuild.smoke import SmokeResult
 from tritonbuild.spec import BuildSpec
 from tritonbuild.turns import Turn
+from tritonbuild.variation import vary
 
 ID = "sha256:" + "1" * 64
 ROW = "24.08-cpu-pypi"
@@ -453,3 +457,37 @@ def test_smoke_leaves_no_closed_log_behind(
     except UsageError as error:
         console.error(error)
     console.info("more")
+
+
+# --- another vLLM -------------------------------------------------------------------------
+
+
+def test_a_build_with_another_vllm_makes_its_recipe_and_leaves_the_rows_own_build_alone(
+    stages: Stages, matrix: Matrix, cpu: BuildSpec, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    now = dt.datetime(2026, 11, 24, tzinfo=dt.timezone.utc)
+    other = vary(matrix, cpu, "0.29.0", allowed=True, now=now, build_dir=tmp_path)
+    prepared = dataclasses.replace(other, unverified=(*other.unverified, "prepared"))
+
+    def prepare(spec: BuildSpec, *_: object, anew: bool) -> BuildSpec:
+        assert (spec, anew) == (other, False)
+        prepared.folder.mkdir(parents=True)
+        (prepared.folder / "requirements.lock").touch()
+        return prepared
+
+    monkeypatch.setattr(pipeline, "prepare_recipe", prepare)
+    monkeypatch.setattr(inspecting, "check_facts", lambda *_: None)
+    result = build_row(other, BuildOptions(build_dir=tmp_path), Console(quiet=True))
+    assert result.spec == prepared
+    assert result.tags == ("tritonserver:24.08-vllm0.29.0-python-py3-cpu",)
+    assert "check_rendered" not in stages.calls
+    assert "check_lock" not in stages.calls
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{ROW}-vllm0.29.0"]
+    assert read_record(tmp_path / f"{ROW}-vllm0.29.0")["image_id"] == ID
+
+
+def test_labels_given_on_the_command_line_are_the_images(build: Build, stages: Stages) -> None:
+    build(labels={"com.nvidia.build.id": "7"})
+    argv = stages.arguments["build"][0][1]
+    assert "com.nvidia.build.id=7" in argv
+    assert "org.opencontainers.image.revision=c0ffee" in argv

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,6 +62,25 @@ def test_the_image_and_its_row_are_named_to_the_tests(run: Callable[..., Any]) -
     assert argv[:3] == [sys.executable, "-m", "pytest"]
     assert argv[argv.index("--image") + 1] == "x:1"
     assert argv[argv.index("--row") + 1] == "24.08-cpu-pypi"
+
+
+def test_the_tests_are_told_where_the_recipe_of_another_vllm_lies(
+    monkeypatch: pytest.MonkeyPatch, cpu: BuildSpec, step: Any, tmp_path: Path
+) -> None:
+    started: list[str] = []
+
+    def fake(argv: Sequence[str], **_: object) -> str:
+        started.extend(argv)
+        message = "pytest ended with code 1"
+        (tmp_path / "smoke.xml").write_text(f"<testsuite>{FAILED}</testsuite>", encoding="utf-8")
+        raise CommandFailed(message)
+
+    monkeypatch.setattr(smoke, "run", fake)
+    other = dataclasses.replace(cpu, unverified=("vLLM",), own_folder=tmp_path / "recipe")
+    with pytest.raises(SmokeFailed) as failure:
+        run_smoke(other, "x:1", "sha256:1", tmp_path, step)
+    assert started[-2:] == ["--recipe", str(tmp_path / "recipe")]
+    assert f"./build.py smoke {cpu.row} --vllm-version {cpu.vllm}" in str(failure.value.hint)
 
 
 @pytest.mark.parametrize("case", [FAILED, ERROR])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -37,6 +38,16 @@ def test_the_lines_to_try_can_be_pasted(cpu: BuildSpec, result_of: ResultOf) -> 
     request = json.loads(curl[-1])
     assert request["text_input"] == "What is Triton Inference Server?"
     assert request["parameters"] == {"stream": False, "temperature": 0}
+
+
+def test_the_summary_says_what_nobody_proved(cpu: BuildSpec, result_of: ResultOf) -> None:
+    assert "unverified" not in "\n".join(closing_lines(result_of(cpu)))
+    result = dataclasses.replace(
+        result_of(cpu), spec=dataclasses.replace(cpu, unverified=("vLLM 1", "its lock"))
+    )
+    lines = closing_lines(result)
+    assert "unverified vLLM 1" in lines
+    assert "unverified its lock" in lines
 
 
 def test_a_cuda_image_is_tried_with_gpus(cuda: BuildSpec, result_of: ResultOf) -> None:

@@ -66,6 +66,16 @@ INPUTS: list[tuple[str, str, Refused | Plan]] = [
         "--version=2.48.0 --upstream-container-version=24.08",
         Refused(2, "--upstream-container-version=24.08 and --version=2.48.0 name two releases", "same twice"),
     ),
+    (
+        "a vLLM that is none: ignored",
+        "--vllm-version=9.9.9",
+        Refused(4, "--vllm-version: no cpu row of versions.yaml has vLLM 9.9.9", "--allow-unverified"),
+    ),
+    (
+        "another vLLM than the release's: ignored",
+        "--upstream-container-version=24.10 --enable-gpu --vllm-version=0.5.3.post1 --allow-unverified --dryrun",
+        Plan(("row      24.10-cuda-pypi", "vllm     vllm 0.5.3.post1", "unverified vLLM 0.5.3.post1")),
+    ),
     ("endpoint that is none", "--endpoint=htp", Refused(2, "--endpoint: unknown value 'htp'", "'http'?")),
     ("backend that is none", "--backend=vlm", Refused(2, "--backend: unknown value 'vlm'", "'vllm'?")),
     ("file system that is none", "--filesystem=s4", Refused(2, "--filesystem: unknown value 's4'", "'s3'?")),
@@ -167,7 +177,7 @@ UPSTREAM = re.findall(
     --no-container-source --no-core-build --no-force-clone --ort-openvino-version --ort-version --quiet
     --release-version --repoagent --rhel-py-version --standalone-openvino-version --tmp-dir
     --triton-container-version --triton-wheels-dependencies-group --upstream-container-version
-    --use-user-docker-config --verbose --version -j -q -v
+    --use-user-docker-config --verbose --version --vllm-version -j -q -v
     """,
 )
 

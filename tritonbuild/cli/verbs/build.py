@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import shlex
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 from tritonbuild import buildkit
 from tritonbuild.batch import build_rows
 from tritonbuild.cli.build_flags import add_build_flags, check_build_flags
-from tritonbuild.cli.choosing import choose_rows, feature_request, known_matrix
+from tritonbuild.cli.choosing import choose_specs, feature_request, known_matrix
 from tritonbuild.cli.flags import Parser, Verbs
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, check_model_folder
@@ -42,10 +43,9 @@ def run(options: argparse.Namespace, console: Console) -> None:
     base = check_build_flags(options)
     check_spelling(feature_request(options, None))
     matrix = known_matrix()
-    rows, unused = choose_rows(options, matrix)
+    specs, unused = choose_specs(options, matrix)
     for pattern in unused:
         console.warn(f"--skip: no selected row matches {pattern!r}")
-    specs = [resolve_spec(matrix, row) for row in rows]
     everything = [resolve_spec(matrix, row) for row in matrix.rows()]
     for spec in specs:
         flag = "--enable-gpu" if options.enable_gpu else "--enable-all" if options.enable_all else None
@@ -57,6 +57,11 @@ def run(options: argparse.Namespace, console: Console) -> None:
     if options.tag and len(specs) > 1:
         message = f"--tag names one image, but {len(specs)} rows are selected"
         raise UsageError(message, hint="select one row, or leave --tag out")
+    for spec in specs:
+        release_name = image_reference(dataclasses.replace(spec, unverified=()))
+        if spec.unverified and release_name in options.tag:
+            message = f"--tag: {release_name} is the name of the proven image"
+            raise UsageError(message, hint=f"leave --tag out; the image will be {image_reference(spec)}")
     for key, reference in options.image:
         if key == "gpu-base":
             console.info(
@@ -121,9 +126,10 @@ def _print_plan(
     console: Console,
 ) -> None:
     """Say what a build would do. Reads files only: no engine is asked, nothing is written."""
-    check_rendered([spec])
-    check_lock(spec)
-    folder = Path(shown(row_folder(spec.row, options.build_dir)))
+    if not spec.unverified:
+        check_rendered([spec])
+        check_lock(spec)
+    folder = Path(shown(row_folder(spec.name, options.build_dir)))
     tags = options.tag or [image_reference(spec)]
     base = override or mirror_reference(spec.base.pinned_ref, options.registry_mirror)
     server = spec.server.pinned_ref and mirror_reference(spec.server.pinned_ref, options.registry_mirror)
