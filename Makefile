@@ -17,7 +17,7 @@ image: ## build and prove an image: make image RELEASE=24.10 FLAGS=--enable-gpu
 
 test: lint check test-unit ## everything: lint, unit tests, build the image, smoke-test it
 	./build.py --upstream-container-version=$(RELEASE) --no-smoke $(FLAGS)
-	$(VENV)/python -m pytest tests/image -v
+	$(VENV)/python -m pytest tests/buildx tests/image -v
 
 test-unit: venv ## unit tests only: no engine, no network, seconds
 	$(VENV)/python -m pytest tests/unit
@@ -34,7 +34,7 @@ check: venv ## generated files are what versions.yaml and templates/ say
 check-locks: venv ## every lock still resolves, and every wheel in it still exists (asks the package index)
 	./build.py lock --check
 
-render: venv ## write dockerfiles/ from versions.yaml and templates/
+render: venv ## write dockerfiles/ and docker-bake.json from versions.yaml and templates/
 	./build.py render
 
 lock: venv ## resolve all requirement locks anew

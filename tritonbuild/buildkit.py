@@ -15,7 +15,7 @@ from tritonbuild.errors import CommandFailed, ToolMissing
 from tritonbuild.paths import shown
 from tritonbuild.process import run
 
-_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _LINE = re.compile(r"#(?P<number>\d+) (?P<text>.*)")
 _DONE = re.compile(r"DONE (?P<seconds>[\d.]+)s")
 
@@ -81,7 +81,7 @@ def build_argv(
     ]
     for name, value in build_args.items():
         argv += ["--build-arg", f"{name}={value}"]
-    for name in _PROXIES:
+    for name in PROXIES:
         if os.environ.get(name):
             argv += ["--build-arg", name]
     for name, value in labels.items():

@@ -9,6 +9,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 MATRIX: Final = ROOT / "versions.yaml"
 TEMPLATES: Final = ROOT / "templates"
 DOCKERFILES: Final = ROOT / "dockerfiles"
+BAKE_FILE: Final = ROOT / "docker-bake.json"
 BACKEND: Final = ROOT / "backend_src"
 SAMPLES: Final = ROOT / "samples"
 IMAGE_FILES: Final = ROOT / "image"

@@ -13,6 +13,7 @@ import filelock
 from docker.errors import ImageNotFound
 
 from tritonbuild import buildkit, inspecting, smoke
+from tritonbuild.baking import named_origins
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, stage_context
 from tritonbuild.engine import image_facts, read_layers, tag_image
@@ -126,6 +127,38 @@ def build_row(
             return _build_locked(spec, options, console, folder, log, built)
 
 
+def stage_row(spec: BuildSpec, options: BuildOptions, console: Console) -> Path:
+    """Gather the build context of a row for a build on another machine; return its folder."""
+    with _working_on(spec, options.build_dir) as folder:
+        check_rendered([spec])
+        check_lock(spec)
+        _gather(spec, options, folder / "context", named_origins(spec), console)
+        return folder / "context"
+
+
+def _gather(spec: BuildSpec, options: BuildOptions, context: Path, origins: Origins, console: Console) -> str:
+    """Fill the build context; return the commit it was made from."""
+    with console.step("context", f"{spec.name}: gather wheels, backend and samples") as step:
+        wheels = locate_wheels(spec.wheels, wheel_folders(options.wheelhouses), step)
+        model = options.baked.name if options.baked else (spec.model.name if spec.model else None)
+        revision = read_revision()
+        stage_context(
+            context,
+            spec,
+            dockerfile=render_dockerfile(spec, model_from=model_source(spec, options.baked)),
+            image_json=describe_image(
+                spec,
+                lock_sha256=sha256_file(spec.folder / LOCK) if spec.engine else None,
+                revision=revision,
+                origins=origins,
+                model=model,
+            ),
+            wheels=wheels,
+            baked=options.baked,
+        )
+    return revision
+
+
 def _build_locked(
     spec: BuildSpec,
     options: BuildOptions,
@@ -149,24 +182,7 @@ def _build_locked(
         origins = _origins(base, server)
         step.outcome = f"base is {base.origin}" + (f", server is {server.origin}" if server else "")
 
-    with console.step("context", f"{spec.name}: gather wheels, backend and samples") as step:
-        wheels = locate_wheels(spec.wheels, wheel_folders(options.wheelhouses), step)
-        model = options.baked.name if options.baked else (spec.model.name if spec.model else None)
-        revision = read_revision()
-        stage_context(
-            folder / "context",
-            spec,
-            dockerfile=render_dockerfile(spec, model_from=model_source(spec, options.baked)),
-            image_json=describe_image(
-                spec,
-                lock_sha256=sha256_file(spec.folder / LOCK) if spec.engine else None,
-                revision=revision,
-                origins=origins,
-                model=model,
-            ),
-            wheels=wheels,
-            baked=options.baked,
-        )
+    revision = _gather(spec, options, folder / "context", origins, console)
 
     # The image gets its name at the end, when it has proven itself.
     tags = tuple(options.tags) or (image_reference(spec),)

@@ -22,7 +22,7 @@ from tritonbuild.context import BakedFolder
 from tritonbuild.errors import Busy, CommandFailed, ImageRejected, OverBudget, SmokeFailed, UsageError
 from tritonbuild.images import FoundImage, PullPolicy
 from tritonbuild.matrix import Matrix
-from tritonbuild.pipeline import BuildOptions, BuildResult, build_row, smoke_row
+from tritonbuild.pipeline import BuildOptions, BuildResult, build_row, smoke_row, stage_row
 from tritonbuild.records import read_record, update_record
 from tritonbuild.rendering import ModelFrom, render_dockerfile
 from tritonbuild.smoke import SmokeResult
@@ -238,6 +238,19 @@ def test_a_build_records_which_images_it_really_started_from(build: Build, stage
     image = json.loads(stages.arguments["stage_context"][1]["image_json"])
     assert (image["base"], image["base_digest"]) == ("m/x:1@sha256:1", "sha256:1")
     assert image["triton"]["digest"] == "sha256:2"
+
+
+def test_a_context_for_a_builder_elsewhere_is_gathered_without_an_engine(
+    stages: Stages, cpu: BuildSpec
+) -> None:
+    options = BuildOptions(build_dir=stages.folder.parent)
+    folder = stage_row(cpu, options, Console(quiet=True))
+    assert folder == stages.folder / "context"
+    assert stages.calls == ["check_rendered", "check_lock", "locate_wheels", "read_revision", "stage_context"]
+    (context, _), named = stages.arguments["stage_context"]
+    assert context == folder
+    assert json.loads(named["image_json"])["base"] == cpu.base.pinned_ref
+    assert json.loads(named["image_json"])["base_digest"] == cpu.base.digest
 
 
 def test_secrets_are_gone_after_the_build(build: Build, stages: Stages) -> None:
