@@ -96,6 +96,15 @@ def leave_out(patterns: Iterable[str], rows: Sequence[BuildId]) -> tuple[list[Bu
     return [row for row in rows if row not in gone], [p for p, found in matched.items() if not found]
 
 
+def parse_row(name: str, known: Iterable[BuildId]) -> BuildId:
+    """Return the row that ``name`` spells, which need not be a known one; raise UsageError otherwise."""
+    release, _, rest = name.partition("-")
+    variant, _, source = rest.partition("-")
+    if _RELEASE.fullmatch(release) and variant in VARIANTS and source in SOURCES:
+        return BuildId(release, variant, source)
+    return find_row(name, known)
+
+
 def find_row(name: str, known: Iterable[BuildId]) -> BuildId:
     """Return the row of exactly this id; raise UsageError with the nearest one otherwise."""
     rows = {str(row): row for row in known}

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from tritonbuild.console import Step
 from tritonbuild.errors import CommandFailed, NothingSelected
 from tritonbuild.files import write_atomic
+from tritonbuild.identifiers import parse_row
 from tritonbuild.locking import Lock, promised_versions, row_locks, write_locks
+from tritonbuild.matrix import Matrix
 from tritonbuild.paths import DOCKERFILES, shown
 from tritonbuild.rendering import render_all
 from tritonbuild.schema import Engine
 from tritonbuild.spec import BuildSpec
-from tritonbuild.variation import complete_engine, is_known, with_engine
+from tritonbuild.variation import complete_engine, is_known, resolve_near, with_engine
 from tritonbuild.wheels import locate_wheels, wheel_folders
 
-_ENGINE = "engine.json"
+_RECIPE = "recipe.json"
 
 
 def prepare_recipe(
@@ -28,26 +31,37 @@ def prepare_recipe(
     What an earlier run has resolved is kept, with its cut-off, unless ``anew``.
     """
     folder, engine = _own(spec)
-    kept = None if anew or is_known(engine) else _read_engine(folder)
-    if kept and _asks_the_same(engine, kept):
-        spec = with_engine(spec, kept, folder)
+    kept = None if anew or is_known(engine) else _read(folder)
+    if kept and _asks_the_same(engine, kept[1]):
+        spec = with_engine(spec, kept[1], folder)
     for lock in row_locks(spec):
         if not lock.is_current and not _copy_committed(lock):
             _resolve(spec, lock, wheelhouses, step)
     spec = with_engine(spec, complete_engine(_own(spec)[1], promised_versions(spec)), folder)
-    write_atomic(folder / _ENGINE, _own(spec)[1].model_dump_json(indent=2) + "\n")
+    recipe = {"row": str(spec.row), "engine": _own(spec)[1].model_dump(mode="json")}
+    write_atomic(folder / _RECIPE, json.dumps(recipe, indent=2) + "\n")
     render_all([spec])
     step.outcome = f"vLLM {spec.vllm}, torch {spec.torch}, as of {spec.as_of:%Y-%m-%d}"
     return spec
 
 
-def read_recipe(spec: BuildSpec, folder: Path) -> BuildSpec:
-    """Return the spec of a row with the vLLM that a recipe in ``folder`` was made for."""
-    engine = _read_engine(folder)
-    if engine is None:
-        message = f"{spec.row}: {shown(folder)} holds no recipe for another vLLM"
-        raise NothingSelected(message, hint=f"build it first: ./build.py build {spec.row} --vllm-version X")
-    return with_engine(spec, engine, folder)
+def read_recipe(matrix: Matrix, folder: Path) -> BuildSpec:
+    """Return the spec that the recipe in ``folder`` was made for."""
+    recipe = _read(folder)
+    if recipe is None:
+        message = f"{shown(folder)} holds no recipe for a row with another vLLM"
+        raise NothingSelected(message, hint="build it first: ./build.py build ROW --vllm-version X")
+    row, engine = recipe
+    return with_engine(resolve_near(matrix, parse_row(row, matrix.rows())), engine, folder)
+
+
+def _read(folder: Path) -> tuple[str, Engine] | None:
+    """Return row and engine of a recipe; None where there is none, or none that this driver wrote."""
+    try:
+        recipe = json.loads((folder / _RECIPE).read_text(encoding="utf-8"))
+        return str(recipe["row"]), Engine.model_validate(recipe["engine"])
+    except (OSError, ValueError, KeyError, TypeError):  # pydantic's errors are ValueErrors
+        return None
 
 
 def _own(spec: BuildSpec) -> tuple[Path, Engine]:
@@ -56,13 +70,6 @@ def _own(spec: BuildSpec) -> tuple[Path, Engine]:
         message = f"{spec.row} is as versions.yaml says, it needs no recipe"
         raise TypeError(message)
     return spec.own_folder, spec.engine
-
-
-def _read_engine(folder: Path) -> Engine | None:
-    try:
-        return Engine.model_validate_json((folder / _ENGINE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # pydantic's errors are ValueErrors
-        return None
 
 
 def _asks_the_same(engine: Engine, kept: Engine) -> bool:

@@ -38,6 +38,31 @@ def recipe_folder(row: BuildId, version: str, build_dir: Path | None) -> Path:
     return row_folder(f"{row}-vllm{version}", build_dir) / "recipe"
 
 
+def resolve_near(matrix: Matrix, row: BuildId) -> BuildSpec:
+    """Return the spec of a row, or of one put together from its neighbours; KeyError where neither can be."""
+    wider = matrix if row in matrix.rows() else add_row(matrix, row)
+    return resolve_spec(wider or matrix, row)
+
+
+def add_row(matrix: Matrix, row: BuildId) -> Matrix | None:
+    """Return the matrix with a row that it lacks, put together from its neighbours; None where that cannot be.
+
+    The server is that of the release's other variant, all else is that of the nearest release with
+    such an image.
+    """
+    key = f"{row.variant}-{row.source}"
+    facts = matrix.releases[row.release]
+    servers = [cell.server for name, cell in facts.images.items() if name.endswith(f"-{row.source}")]
+    others = [other for other in matrix.rows() if (other.variant, other.source) == (row.variant, row.source)]
+    if not servers or not others:
+        return None
+    place = sorted(matrix.releases).index
+    nearest = min(others, key=lambda other: abs(place(other.release) - place(row.release)))
+    cell = matrix.cell(nearest).model_copy(update={"server": servers[0]})
+    wider = facts.model_copy(update={"images": {**facts.images, key: cell}})
+    return matrix.model_copy(update={"releases": {**matrix.releases, row.release: wider}})
+
+
 def vary(
     matrix: Matrix,
     spec: BuildSpec,
@@ -47,12 +72,13 @@ def vary(
     now: dt.datetime,
     build_dir: Path | None,
 ) -> BuildSpec:
-    """Return ``spec`` with vLLM ``version``; unchanged where the row has it anyway.
+    """Return ``spec`` with vLLM ``version``; unchanged where it is a row that has it anyway.
 
     Raises NothingSelected unless ``allowed``. ``now`` is the cut-off of the lock of a version that is
     newer than all that versions.yaml knows; an older one has that of the next engine.
     """
-    if is_same(spec.vllm, version):
+    is_row = spec.row in matrix.rows()
+    if is_row and is_same(spec.vllm, version):
         return spec
     if spec.engine is None:
         message = f"{spec.row}: vLLM {spec.vllm} is part of the base image and cannot be another"

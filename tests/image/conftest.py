@@ -68,13 +68,10 @@ def pytest_runtest_makereport(
 @pytest.fixture(scope="session")
 def spec(pytestconfig: pytest.Config) -> BuildSpec:
     """The row the image was built from, with another vLLM where it has one."""
-    row = _row(pytestconfig)
-    recipe = pytestconfig.getoption("--recipe")
-    return read_recipe(row, Path(recipe)) if recipe else row
-
-
-def _row(pytestconfig: pytest.Config) -> BuildSpec:
     matrix = load_matrix(MATRIX)
+    recipe = pytestconfig.getoption("--recipe")
+    if recipe:
+        return read_recipe(matrix, Path(recipe))
     name = pytestconfig.getoption("--row")
     if name is None:
         release = matrix.defaults.release

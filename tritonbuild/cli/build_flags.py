@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from tritonbuild.cli.flags import add_build_dir, add_registry_mirror, add_vllm_version, add_wheelhouse
-from tritonbuild.cli.upstream import add_upstream_flags
+from tritonbuild.cli.upstream import add_upstream_flags, check_secret_key
 from tritonbuild.cli.values import (
     check_secret_name,
     count,
@@ -159,6 +159,7 @@ def check_build_flags(options: argparse.Namespace) -> str | None:
         raise UsageError(message, hint="give one of them")
     for name, file in options.build_secret:
         check_secret_name(name)
+        check_secret_key(name)
         check_secret_file(f"--build-secret {name}", Path(file))
     if options.ca_cert:
         check_secret_file("--ca-cert", options.ca_cert)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+from collections.abc import Iterable
 
 from tritonbuild.errors import NothingSelected, UsageError
 from tritonbuild.features import OPTIONS, FeatureRequest
 from tritonbuild.identifiers import (
+    SOURCES,
     BuildId,
     check_release,
     did_you_mean,
@@ -20,7 +22,7 @@ from tritonbuild.loading import load_matrix
 from tritonbuild.matrix import Matrix
 from tritonbuild.paths import MATRIX
 from tritonbuild.spec import BuildSpec, default_source, resolve_spec
-from tritonbuild.variation import is_same, vary
+from tritonbuild.variation import add_row, is_same, vary
 
 # Flags of upstream's build.py that name the release, and those that name its Triton.
 _RELEASE_FLAGS = ("upstream_container_version", "container_version", "triton_container_version")
@@ -48,23 +50,38 @@ def choose_specs(options: argparse.Namespace, matrix: Matrix) -> tuple[list[Buil
 
     That is rows, and with --vllm-version rows with another vLLM.
     """
-    rows, unused = choose_rows(options, matrix)
-    specs = [resolve_spec(matrix, row) for row in rows]
-    if options.vllm_version is None:
-        return specs, unused
+    wider = _add_missing_row(options, matrix) if options.allow_unverified else matrix
+    rows, unused = choose_rows(options, wider)
     now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
-    varied = [
-        vary(
+
+    def as_asked(spec: BuildSpec) -> BuildSpec:
+        if options.vllm_version is None and spec.row in matrix.rows():
+            return spec
+        return vary(
             matrix,
             spec,
-            options.vllm_version,
+            options.vllm_version or spec.vllm,
             allowed=options.allow_unverified,
             now=now,
             build_dir=options.build_dir,
         )
-        for spec in specs
-    ]
-    return varied, unused
+
+    return [as_asked(resolve_spec(wider, row)) for row in rows], unused
+
+
+def _add_missing_row(options: argparse.Namespace, matrix: Matrix) -> Matrix:
+    """Return the matrix with the one row that is asked for, where it lacks that and can be given it."""
+    if options.selectors:
+        return matrix
+    release = _choose_release(options, matrix)
+    known = [row for row in matrix.rows() if (row.release, row.variant) == (release, _variant(options))]
+    sources = [options.server_source] if options.server_source else [] if known else SOURCES
+    for source in sources:
+        row = BuildId(release, _variant(options), source)
+        wider = None if row in known else add_row(matrix, row)
+        if wider:
+            return wider
+    return matrix
 
 
 def choose_rows(options: argparse.Namespace, matrix: Matrix) -> tuple[list[BuildId], list[str]]:
@@ -83,9 +100,12 @@ def _asked_for(options: argparse.Namespace, matrix: Matrix) -> list[BuildId]:
                 message = f"the row {options.selectors[0]!r} and {_flag(name)} are given together"
                 raise UsageError(message, hint="give one of them")
         return select_all(options.selectors, matrix.rows())
-    variant = "cuda" if options.enable_gpu or options.enable_all else "cpu"
     release = _choose_release(options, matrix)
-    return _rows_of(matrix, release, variant, options.server_source, options.vllm_version)
+    return _rows_of(matrix, release, _variant(options), options.server_source, options.vllm_version)
+
+
+def _variant(options: argparse.Namespace) -> str:
+    return "cuda" if options.enable_gpu or options.enable_all else "cpu"
 
 
 def _flag(name: str) -> str:
@@ -129,14 +149,21 @@ def _rows_of(
         message = f"versions.yaml has no {variant} image of {release}"
         near = [r for r in matrix.rows() if r.release == release or r.variant == variant]
         near.sort(key=lambda row: row.release != release)
-        raise NothingSelected(message, hint=f"near it: {name_some(map(str, near))}")
+        offer = _offer(matrix, [BuildId(release, variant, s) for s in ([source] if source else SOURCES)])
+        raise NothingSelected(message, hint=f"near it: {name_some(map(str, near))}{offer}")
     having = [row for row in rows if vllm and is_same(resolve_spec(matrix, row).vllm, vllm)]
     source = source or default_source(having or rows)
     chosen = [r for r in rows if r.source == source]
     if not chosen:
         message = f"versions.yaml has no {variant} image of {release} from {source!r}"
-        raise NothingSelected(message, hint=f"known: {', '.join(map(str, rows))}")
+        offer = _offer(matrix, [BuildId(release, variant, source)])
+        raise NothingSelected(message, hint=f"known: {', '.join(map(str, rows))}{offer}")
     return chosen
+
+
+def _offer(matrix: Matrix, rows: Iterable[BuildId]) -> str:
+    possible = any(add_row(matrix, row) for row in rows)
+    return "; --allow-unverified puts one together from its neighbours" if possible else ""
 
 
 def feature_request(options: argparse.Namespace, spec: BuildSpec | None) -> FeatureRequest:

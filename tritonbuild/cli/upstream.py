@@ -60,6 +60,12 @@ REFUSED: Final[Mapping[str, tuple[str, str]]] = {
     "--work-dir": ("that is compose.py's flag", "write --build-dir DIR"),
 }
 
+# Key of upstream's --build-secret that steers its build -> why it cannot be honoured.
+REFUSED_SECRETS: Final[Mapping[str, str]] = {
+    "build_public_vllm": "vLLM is always the public one, or the one of the base image",
+    "req": "what is installed follows from the row's lock",
+}
+
 
 class _Refuse(argparse.Action):
     """Ends the parsing with the reason that stands in the table."""
@@ -69,6 +75,13 @@ class _Refuse(argparse.Action):
         why, instead = REFUSED[flag]
         message = f"{flag} cannot be honoured: {why}"
         raise UnsupportedFeature(message, hint=instead)
+
+
+def check_secret_key(name: str) -> None:
+    """Raise where upstream's build.py takes the secret for an instruction."""
+    if name in REFUSED_SECRETS:
+        message = f"--build-secret {name} cannot be honoured: {REFUSED_SECRETS[name]}"
+        raise UnsupportedFeature(message, hint="leave it out; `./build.py show ROW` prints every pin")
 
 
 def add_upstream_flags(parser: argparse._ActionsContainer) -> None:

@@ -23,7 +23,7 @@ from tritonbuild.matrix import Matrix
 from tritonbuild.pipeline import BuildOptions, BuildResult
 from tritonbuild.records import update_record
 from tritonbuild.smoke import SmokeResult
-from tritonbuild.spec import BuildSpec
+from tritonbuild.spec import BuildSpec, resolve_spec
 
 Cli = Callable[..., Any]
 
@@ -197,6 +197,25 @@ def test_the_source_that_has_the_asked_vllm_comes_before_the_default(matrix: Mat
     assert [(str(spec.row), spec.unverified) for spec in chosen] == [("24.08-cuda-ngc", ())]
     with pytest.raises(BuildError, match=r"no row of 24\.08 has 0\.5\.5"):
         choosing.choose_specs(parse_arguments(words), matrix)
+
+
+def test_a_row_that_is_not_there_is_put_together_from_its_neighbours(matrix: Matrix) -> None:
+    """24.03 has no row for CUDA, but its server is the same for CPUs; the nearest vLLM is that of 24.04."""
+    words = [
+        "--upstream-container-version=24.03",
+        "--server-source=pypi",
+        "--enable-gpu",
+        "--allow-unverified",
+    ]
+    (spec,), _ = choosing.choose_specs(parse_arguments(words), matrix)
+    assert (spec.row, spec.triton) == (BuildId("24.03", "cuda", "pypi"), "2.44.0")
+    assert spec.server == resolve_spec(matrix, BuildId("24.03", "cpu", "pypi")).server
+    assert spec.engine == resolve_spec(matrix, BuildId("24.04", "cuda", "pypi")).engine
+    assert spec.unverified
+    (other,), _ = choosing.choose_specs(parse_arguments([*words, "--vllm-version=0.5.5"]), matrix)
+    assert (other.vllm, other.row) == ("0.5.5", spec.row)
+    (row,), _ = choosing.choose_specs(parse_arguments(["--enable-gpu", "--allow-unverified"]), matrix)
+    assert not row.unverified
 
 
 def test_another_vllm_reaches_the_build_and_says_so(run_cli: Cli, built: list[Any]) -> None:
@@ -427,6 +446,13 @@ REFUSED = [
     (["build", "24.08-cpu-pypi", "--enable-all"], 5, "--enable-all asks for a cuda image", "a cuda row"),
     (["build", "24.08-cpu-pipy"], 4, "no row of versions.yaml matches", "did you mean '24.08-cpu-pypi'?"),
     (["--upstream-container-version=24.03", "--enable-gpu"], 4, "no cuda image of 24.03", "-cuda-pypi"),
+    (
+        ["--upstream-container-version=24.03", "--enable-gpu"],
+        4,
+        "no cuda image of 24.03",
+        "--allow-unverified",
+    ),
+    (["--server-source=ngc", "--allow-unverified"], 4, "no cpu image of 24.08 from 'ngc'", "24.08-cpu-pypi"),
     (["--server-source=ngc"], 4, "no cpu image of 24.08 from 'ngc'", "24.08-cpu-pypi"),
     (["--server-source=conda"], 2, "--server-source: unknown value 'conda'", "known: ngc, pypi, source"),
     (["--server-source=pipy"], 2, "--server-source: unknown value 'pipy'", "did you mean 'pypi'?"),
@@ -474,8 +500,9 @@ REFUSED = [
         ["smoke", "24.08-cpu-pypi", "--vllm-version=0.29.0", "--build-dir=/nowhere"],
         4,
         "/nowhere/24.08-cpu-pypi-vllm0.29.0/recipe holds no recipe",
-        "./build.py build 24.08-cpu-pypi",
+        "./build.py build ROW --vllm-version X",
     ),
+    (["smoke", "24.08-*", "--vllm-version=0.29.0"], 2, "'24.08-*' is not a row", "did you mean '24.08-"),
     (["--backend=vllm:"], 5, "holds vllm of r24.08, not of ''", "--backend=vllm:r24.08"),
     (["--backend=onnxruntime"], 5, "the images hold python and vllm, not 'onnxruntime'", "FROM the image"),
     (
@@ -488,6 +515,13 @@ REFUSED = [
     (["--image=gpu_base,debian:bookworm"], 2, "is not base,REF", "--image base,"),
     (["--image=pytorch,debian:bookworm"], 5, "--image pytorch,REF cannot be honoured", "--image base,REF"),
     (["--image=min,debian:bookworm"], 5, "--image min,REF cannot be honoured", "--image base,REF"),
+    (
+        ["--build-secret", "build_public_vllm", "true"],
+        5,
+        "cannot be honoured: vLLM is always",
+        "leave it out",
+    ),
+    (["--build-secret", "req", __file__], 5, "cannot be honoured: what is installed", "leave it out"),
     (["--build-secret", "token"], 2, "--build-secret: expected 2 arguments", "--help"),
     (["smoke", "24.08-*", "--image=x"], 2, "--image names one image, but 3 rows", "select one row"),
     (["show"], 2, "the following arguments are required: selector", "--help"),

@@ -13,6 +13,7 @@ import pytest
 from tritonbuild import preparing
 from tritonbuild.errors import CommandFailed, NothingSelected, UnsupportedFeature
 from tritonbuild.files import sha256_tree
+from tritonbuild.identifiers import BuildId
 from tritonbuild.inspecting import check_size
 from tritonbuild.labels import Origins, describe_image, static_labels
 from tritonbuild.locking import Lock, row_locks
@@ -23,7 +24,7 @@ from tritonbuild.rendering import render_dockerfile
 from tritonbuild.schema import Engine
 from tritonbuild.spec import BuildSpec
 from tritonbuild.tags import image_reference
-from tritonbuild.variation import complete_engine, is_known, is_same, recipe_folder, vary
+from tritonbuild.variation import complete_engine, is_known, is_same, recipe_folder, resolve_near, vary
 
 from .conftest import LoggedStep
 
@@ -200,7 +201,7 @@ def test_a_recipe_is_made_in_the_build_folder_only(
 ) -> None:
     before = sha256_tree(DOCKERFILES)
     spec = prepare_recipe(varied("24.10-cuda-pypi", "77.0"), [], step)
-    assert sorted(p.name for p in spec.folder.iterdir()) == ["Dockerfile", "engine.json", "requirements.lock"]
+    assert sorted(p.name for p in spec.folder.iterdir()) == ["Dockerfile", "recipe.json", "requirements.lock"]
     assert sha256_tree(DOCKERFILES) == before
     assert all(lock.is_current for lock in row_locks(spec))
     assert (spec.folder / "Dockerfile").read_text(encoding="utf-8") == render_dockerfile(spec)
@@ -267,13 +268,27 @@ def test_a_vllm_that_does_not_resolve_is_named(
 
 
 def test_the_image_tests_read_the_recipe_back(
-    varied: Vary, resolved: list[Lock], step: LoggedStep, spec_of: SpecOf
+    matrix: Matrix, varied: Vary, resolved: list[Lock], step: LoggedStep
 ) -> None:
     spec = prepare_recipe(varied("24.10-cuda-pypi", "77.0"), [], step)
-    assert read_recipe(spec_of("24.10-cuda-pypi"), spec.folder) == spec
+    assert read_recipe(matrix, spec.folder) == spec
 
 
-def test_a_recipe_that_is_not_there_is_named(cpu: BuildSpec, tmp_path: Path) -> None:
-    with pytest.raises(NothingSelected, match="holds no recipe for another vLLM") as e:
-        read_recipe(cpu, tmp_path)
-    assert f"./build.py build {cpu.row} --vllm-version X" in str(e.value.hint)
+def test_the_recipe_of_a_row_that_is_not_there_is_read_back(
+    matrix: Matrix, resolved: list[Lock], step: LoggedStep, tmp_path: Path
+) -> None:
+    near = resolve_near(matrix, BuildId("24.03", "cuda", "pypi"))
+    spec = vary(matrix, near, near.vllm, allowed=True, now=NOW, build_dir=tmp_path)
+    assert spec.unverified
+    assert read_recipe(matrix, prepare_recipe(spec, [], step).folder) == spec
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "[]", "{}", '{"row": "24.08-cpu-pypi", "engine": {"version": 1}}']
+)
+def test_a_recipe_that_is_not_there_is_named(matrix: Matrix, tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / "recipe.json").write_text(text, encoding="utf-8")
+    with pytest.raises(NothingSelected, match="holds no recipe") as e:
+        read_recipe(matrix, tmp_path)
+    assert "./build.py build ROW --vllm-version X" in str(e.value.hint)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from tritonbuild.cli.choosing import select_specs
+from tritonbuild.cli.choosing import known_matrix, select_specs
 from tritonbuild.cli.flags import Parser, Verbs, add_build_dir, add_row, add_vllm_version
 from tritonbuild.console import Console
 from tritonbuild.errors import UsageError
+from tritonbuild.identifiers import parse_row
 from tritonbuild.pipeline import smoke_row
 from tritonbuild.preparing import read_recipe
-from tritonbuild.spec import BuildSpec
+from tritonbuild.spec import BuildSpec, resolve_spec
 from tritonbuild.tags import image_reference
 from tritonbuild.variation import is_same, recipe_folder
 
@@ -26,12 +26,10 @@ def add_parser(verbs: Verbs) -> Parser:
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
-    specs = select_specs(options.selector)
+    specs = _choose(options)
     if options.image and len(specs) > 1:
         message = f"--image names one image, but {len(specs)} rows are selected"
         raise UsageError(message, hint="select one row")
-    if options.vllm_version:
-        specs = [_with_vllm(spec, options.vllm_version, options.build_dir) for spec in specs]
     for spec in specs:
         result = smoke_row(spec, options.image or image_reference(spec), options.build_dir, console)
         console.result(f"{spec.name}: {result.passed} passed, {len(result.skipped)} skipped")
@@ -39,8 +37,12 @@ def run(options: argparse.Namespace, console: Console) -> None:
             console.result(f"  skipped {reason}")
 
 
-def _with_vllm(spec: BuildSpec, version: str, build_dir: Path | None) -> BuildSpec:
-    """Return what a build of the row with another vLLM left in the build folder."""
-    if is_same(spec.vllm, version):
-        return spec
-    return read_recipe(spec, recipe_folder(spec.row, version, build_dir))
+def _choose(options: argparse.Namespace) -> list[BuildSpec]:
+    """Return the selected rows, or what a build of one row with another vLLM left in the build folder."""
+    if options.vllm_version is None:
+        return select_specs(options.selector)
+    matrix = known_matrix()
+    row = parse_row(options.selector, matrix.rows())
+    if row in matrix.rows() and is_same(resolve_spec(matrix, row).vllm, options.vllm_version):
+        return [resolve_spec(matrix, row)]
+    return [read_recipe(matrix, recipe_folder(row, options.vllm_version, options.build_dir))]
