@@ -115,7 +115,7 @@ def build_rows(
 
     def work() -> None:
         while (spec := queue.take()) is not None:
-            own = console.for_row(str(spec.row) if several else "")
+            own = console.for_row(spec.name if several else "")
             outcomes[spec.row] = outcome = _attempt(spec, options, own, queue)
             if several and outcome.error:
                 own.error(as_build_error(outcome.error))
@@ -142,3 +142,8 @@ def _stop(console: Console, threads: Sequence[threading.Thread]) -> None:
             thread.join()
     except KeyboardInterrupt:
         console.children.kill()
+
+
+def is_interrupted(outcomes: Sequence[Outcome]) -> bool:
+    """Tell whether Ctrl-C left rows unfinished."""
+    return any(outcome.ending in ("interrupted", "not started") for outcome in outcomes)

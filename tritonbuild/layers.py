@@ -36,6 +36,13 @@ def pair_layers(diff_ids: Sequence[str], history: Sequence[tuple[str, int]]) -> 
     return dict(zip(diff_ids, sizes, strict=True))
 
 
+def listed(layers: Layers | None) -> list[dict[str, str | int]] | None:
+    """Return layers as JSON that keeps their order."""
+    return (
+        None if layers is None else [{"diff_id": diff_id, "size": size} for diff_id, size in layers.items()]
+    )
+
+
 def count_once(images: Iterable[Layers | None]) -> list[int | None]:
     """Return what each image adds to those before it, in bytes; None where its layers are not known."""
     counted: set[str] = set()

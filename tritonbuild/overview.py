@@ -159,7 +159,7 @@ def _tests(passed: int | None, skipped: int | None, *, reused: bool = False) -> 
 
 def find_failure(outcomes: Sequence[Outcome]) -> Exception | None:
     """Return what a call ends with: the failure itself, one for several of a kind, or RowsFailed."""
-    failed = [(o.spec.row, o.error) for o in outcomes if o.error]
+    failed = [(o.spec.name, o.error) for o in outcomes if o.error]
     if not failed:
         return None
     if len(outcomes) == 1:
@@ -167,5 +167,5 @@ def find_failure(outcomes: Sequence[Outcome]) -> Exception | None:
     errors = [as_build_error(error) for _, error in failed]
     codes = {error.exit_code for error in errors}
     kind: type[BuildError] = type(errors[0]) if len(codes) == 1 else RowsFailed
-    message = f"{len(failed)} of {len(outcomes)} rows failed: {', '.join(str(row) for row, _ in failed)}"
+    message = f"{len(failed)} of {len(outcomes)} rows failed: {', '.join(name for name, _ in failed)}"
     return kind(message, hint="the same command builds what is missing; each row's build.log says why")

@@ -22,7 +22,7 @@ from tritonbuild.files import sha256_file
 from tritonbuild.host import ensure_engine
 from tritonbuild.images import FoundImage, PullPolicy, ensure_base, ensure_server
 from tritonbuild.labels import Origins, build_labels, describe_image
-from tritonbuild.layers import Layers
+from tritonbuild.layers import Layers, listed
 from tritonbuild.locking import LOCK, check_lock
 from tritonbuild.preparing import prepare_recipe
 from tritonbuild.records import read_record, row_folder, update_record
@@ -207,7 +207,8 @@ def _build_locked(
     built()
 
     with console.step("inspect", f"{spec.name}: inspect what is inside") as step:
-        made_before = read_record(folder).get("image_id") == image_id
+        before = read_record(folder)
+        made_before = before.get("image_id") == image_id
         facts = _known_facts(folder, image_id) or inspecting.read_facts(client, image_id)
         image = client.images.get(image_id)
         size = image_facts(image)["size"]
@@ -216,9 +217,8 @@ def _build_locked(
             folder,
             image_id=image_id,
             size=size,
-            layers=[{"diff_id": diff_id, "size": size} for diff_id, size in layers.items()]
-            if layers
-            else None,
+            layers=listed(layers),
+            compressed=before.get("compressed") if made_before else None,
             facts=facts,
             inspector=inspecting.script_sha256(),
             tags=tags,

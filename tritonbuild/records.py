@@ -21,6 +21,11 @@ def summary_file(build_dir: Path | None = None) -> Path:
     return (build_dir or BUILD) / "summary.json"
 
 
+def compressed_file(build_dir: Path | None = None) -> Path:
+    """Return the file that remembers what layers take as gzip, whatever row has them."""
+    return (build_dir or BUILD) / "compressed.json"
+
+
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the row's record; empty when there is none or it cannot be read."""
     try:

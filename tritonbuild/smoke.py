@@ -57,7 +57,7 @@ def smoke_turn(spec: BuildSpec, jobs: int, console: Console) -> Iterator[None]:
     """Wait until fewer than ``jobs`` smoke tests run on this machine: they fight for its cores."""
     turn = Turn("smoke", places=jobs)
     if not turn.take():
-        with console.step("wait", f"{spec.row}: wait for other smoke tests on this machine"):
+        with console.step("wait", f"{spec.name}: wait for other smoke tests on this machine"):
             turn.wait(console.children.check)
     try:
         yield
@@ -108,7 +108,7 @@ def run_smoke(spec: BuildSpec, image: str, image_id: str, folder: Path, step: St
     except CommandFailed as error:
         failure = error
     if not report.is_file():
-        message = f"{spec.row}: the smoke tests did not run"
+        message = f"{spec.name}: the smoke tests did not run"
         raise SmokeFailed(message, hint=f"see {shown(folder / 'build.log')}") from failure
     passed, failed, skipped = _read_junit(report)
     if failure or failed or not passed:

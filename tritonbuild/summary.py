@@ -35,8 +35,12 @@ def parts_table(result: BuildResult) -> Table:
     return table
 
 
-def closing_lines(result: BuildResult) -> list[str]:
-    """Return the closing summary: what was built, how long it took, how to try it."""
+def closing_lines(result: BuildResult, *, compressed_size: int | None = None) -> list[str]:
+    """Return the closing summary: what was built, how long it took, how to try it.
+
+    ``compressed_size`` are the bytes in a registry, where they were measured.
+    """
+    packed = f", {compressed_size / 1e6:.0f} MB compressed" if compressed_size is not None else ""
     smoke = "not run"
     if result.smoke:
         smoke = f"{result.smoke.passed} passed, {len(result.smoke.skipped)} skipped"
@@ -45,7 +49,7 @@ def closing_lines(result: BuildResult) -> list[str]:
     lines = [
         f"image    {', '.join(result.tags)}",
         f"id       {result.image_id}",
-        f"size     {result.size / 1e6:.0f} MB uncompressed",
+        f"size     {result.size / 1e6:.0f} MB uncompressed{packed}",
         f"holds    Triton {result.spec.triton}, vLLM {result.spec.vllm}, torch {result.spec.torch or 'of the base'}",
         f"base     {result.base.origin}",
         *([f"server   {result.server.origin}"] if result.server else []),

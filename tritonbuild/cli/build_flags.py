@@ -135,6 +135,11 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="smoke tests at the same time on this machine, other builds included",
     )
+    how.add_argument(
+        "--measure-compressed",
+        action="store_true",
+        help="also tell what a registry would hold: each layer as gzip",
+    )
     how.add_argument("--json", action="store_true", help="what became of each row, as JSON, for programs")
     how.add_argument("--no-cache", action="store_true", help="build every step anew")
     how.add_argument("--no-smoke", action="store_true", help="do not run the smoke tests")

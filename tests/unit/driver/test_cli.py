@@ -15,8 +15,8 @@ from tritonbuild.cli import choosing, verbs
 from tritonbuild.cli.parsing import make_parser, parse_arguments
 from tritonbuild.cli.upstream import ALWAYS_SO
 from tritonbuild.cli.upstream import REFUSED as REFUSED_FLAGS
-from tritonbuild.cli.verbs import listing, smoke
-from tritonbuild.errors import BuildError, OverBudget
+from tritonbuild.cli.verbs import build, inspect, listing, smoke
+from tritonbuild.errors import BuildError, CommandFailed, OverBudget
 from tritonbuild.identifiers import BuildId
 from tritonbuild.images import PullPolicy
 from tritonbuild.matrix import Matrix
@@ -162,6 +162,37 @@ def test_programs_get_json_and_nothing_else(
     outcome = run_cli("build", pattern, "--json", "--build-dir", str(tmp_path))
     assert outcome.out == (tmp_path / "summary.json").read_text(encoding="utf-8")
     assert len(json.loads(outcome.out)["rows"]) == len(built)
+
+
+def test_images_are_measured_as_a_registry_would_hold_them(
+    run_cli: Cli, built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure_row(spec: BuildSpec, image_id: str, *_: object) -> dict[str, int]:
+        if spec.row.release == "24.08":
+            raise CommandFailed("it cannot be measured")  # noqa: EM101
+        return {f"{image_id} of {spec.row}": 800_000_000}
+
+    monkeypatch.setattr(build, "measure_row", measure_row)
+    words = ["build", "--measure-compressed", "--build-dir", str(tmp_path)]
+    outcome = run_cli(*words, "24.0[89]-cpu-pypi", "--json")
+    assert outcome.code == 0
+    assert outcome.err == "warning: it cannot be measured\n"
+    sizes = [row["compressed_size"] for row in json.loads(outcome.out)["rows"]]
+    assert sizes == [None, 800_000_000]
+    assert "MB uncompressed, 800 MB compressed\n" in run_cli(*words, "24.09-cpu-pypi").out
+
+
+def test_an_interrupted_measurement_loses_no_result(
+    run_cli: Cli, built: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure_row(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(build, "measure_row", measure_row)
+    outcome = run_cli("build", "24.0[89]-*", "--measure-compressed", "--build-dir", str(tmp_path))
+    assert outcome.code == 130
+    assert len(outcome.out.splitlines()) == len(built) + 2
+    assert (tmp_path / "summary.json").is_file()
 
 
 def test_a_failed_row_loses_no_result(
@@ -683,6 +714,20 @@ def test_inspect_shows_the_record_of_the_last_build(run_cli: Cli, tmp_path: Path
     )
     update_record(tmp_path / "24.08-cpu-pypi", size=7)
     assert json.loads(run_cli(*words).out) == {"size": 7}
+
+
+def test_inspect_measures_when_it_is_told_to(
+    run_cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "24.08-cpu-pypi"
+    update_record(folder, image_id="sha256:1")
+
+    def measure_row(spec: BuildSpec, image_id: str, build_dir: Path, _: object) -> None:
+        update_record(build_dir / str(spec.row), compressed=[image_id])
+
+    monkeypatch.setattr(inspect, "measure_row", measure_row)
+    outcome = run_cli("inspect", "24.08-cpu-pypi", "--build-dir", str(tmp_path), "--measure-compressed")
+    assert json.loads(outcome.out)["compressed"] == ["sha256:1"]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("engine", "wheels", "secrets", "locking", "rendering", "context", "buildkit"),
         *("host", "images", "inspecting", "references", "smoke", "revision", "reaching", "leftovers"),
-        *("indexes", "resolving", "verifying", "baking"),
+        *("compressing", "indexes", "resolving", "verifying", "baking"),
     ),
     ("preparing",),
     ("pipeline", "comparing", "doctor"),

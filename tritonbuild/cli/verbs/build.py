@@ -7,24 +7,28 @@ import dataclasses
 import json
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tritonbuild import buildkit
-from tritonbuild.batch import build_rows
+from tritonbuild.batch import Outcome, build_rows, is_interrupted
 from tritonbuild.cli.build_flags import add_build_flags, check_build_flags
 from tritonbuild.cli.choosing import choose_specs, feature_request, known_matrix
 from tritonbuild.cli.flags import Parser, Verbs
+from tritonbuild.compressing import measure_row
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, check_model_folder
-from tritonbuild.errors import UnsupportedFeature, UsageError
+from tritonbuild.errors import BuildError, UnsupportedFeature, UsageError
 from tritonbuild.features import check_features, check_spelling
 from tritonbuild.files import write_atomic
+from tritonbuild.identifiers import BuildId
 from tritonbuild.images import PullPolicy
 from tritonbuild.labels import given_labels
+from tritonbuild.layers import Layers
 from tritonbuild.locking import check_lock
-from tritonbuild.overview import find_failure, make_overview, overview_table
+from tritonbuild.overview import Overview, find_failure, make_overview, overview_table
 from tritonbuild.paths import shown
-from tritonbuild.pipeline import BuildOptions, BuildResult, image_arguments
+from tritonbuild.pipeline import BuildOptions, image_arguments
 from tritonbuild.records import row_folder, summary_file
 from tritonbuild.references import mirror_reference
 from tritonbuild.rendering import check_rendered
@@ -93,9 +97,46 @@ def run(options: argparse.Namespace, console: Console) -> None:
     )
     started = time.monotonic()
     outcomes = build_rows(specs, build_options, console, jobs=options.jobs)
-    overview = make_overview(
-        outcomes, jobs=options.jobs, seconds=time.monotonic() - started, build_dir=options.build_dir
-    )
+    elapsed = time.monotonic() - started
+    compressed: dict[BuildId, Layers] = {}
+    try:
+        if options.measure_compressed and not is_interrupted(outcomes):
+            _measure(outcomes, compressed, options.build_dir, console)
+    finally:  # whatever happens, nothing of what was built is lost
+        overview = make_overview(
+            outcomes,
+            jobs=options.jobs,
+            seconds=elapsed,
+            build_dir=options.build_dir,
+            compressed=compressed,
+        )
+        _report(overview, outcomes, options, console)
+    if is_interrupted(outcomes):
+        raise KeyboardInterrupt
+    failure = find_failure(outcomes)
+    if failure:
+        raise failure
+
+
+def _measure(
+    outcomes: Sequence[Outcome],
+    compressed: dict[BuildId, Layers],
+    build_dir: Path | None,
+    console: Console,
+) -> None:
+    """Fill ``compressed`` for every image; an image that cannot be measured is told and passed over."""
+    for outcome in outcomes:
+        if outcome.result:
+            spec = outcome.spec
+            try:
+                compressed[spec.row] = measure_row(spec, outcome.result.image_id, build_dir, console)
+            except BuildError as error:
+                console.warn(error.message)
+
+
+def _report(
+    overview: Overview, outcomes: Sequence[Outcome], options: argparse.Namespace, console: Console
+) -> None:
     text = json.dumps(overview.as_json(), indent=2)
     write_atomic(summary_file(options.build_dir), text + "\n")
     if options.json:
@@ -103,19 +144,11 @@ def run(options: argparse.Namespace, console: Console) -> None:
     elif len(outcomes) > 1:
         console.table(overview_table(overview))
     elif outcomes[0].result:
-        _print_result(outcomes[0].result, console)
-    if any(outcome.ending in ("interrupted", "not started") for outcome in outcomes):
-        raise KeyboardInterrupt
-    failure = find_failure(outcomes)
-    if failure:
-        raise failure
-
-
-def _print_result(result: BuildResult, console: Console) -> None:
-    console.table(parts_table(result))
-    console.result("")
-    for line in closing_lines(result):
-        console.result(line)
+        result = outcomes[0].result
+        console.table(parts_table(result))
+        console.result("")
+        for line in closing_lines(result, compressed_size=overview.lines[0].compressed_size):
+            console.result(line)
 
 
 def _print_plan(
