@@ -7,7 +7,7 @@ BENCH_FLAGS ?=
 VENV    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help image test test-unit lint render lock check check-locks soak api-facts bench clean
+.PHONY: help image test test-unit test-daemon lint render lock check check-locks soak api-facts bench clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ test: lint check test-unit ## everything: lint, unit tests, build the image, smo
 
 test-unit: venv ## unit tests only: no engine, no network, seconds
 	$(VENV)/python -m pytest tests/unit
+
+test-daemon: venv ## what needs a container engine and stand-ins: a server compiled from source, minutes
+	$(VENV)/python -m pytest tests/daemon
 
 lint: venv ## ruff and mypy
 	$(VENV)/ruff check .

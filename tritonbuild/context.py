@@ -14,6 +14,7 @@ from tritonbuild.errors import UsageError
 from tritonbuild.locking import LOCK, MODEL_LOCK
 from tritonbuild.paths import BACKEND, IMAGE_FILES, ROOT, SAMPLES
 from tritonbuild.resolving import find_uv
+from tritonbuild.sources import FOLDER
 from tritonbuild.spec import BuildSpec
 
 _MODELS = "/opt/tritonserver/models"
@@ -62,6 +63,13 @@ def _link_or_copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
+def _link_tree(source: Path, target: Path) -> None:
+    def copy(a: str, b: str) -> None:
+        _link_or_copy(Path(a), Path(b))
+
+    shutil.copytree(source, target, copy_function=copy, dirs_exist_ok=True)
+
+
 def _copy_tree(source: Path, target: Path) -> None:
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
     shutil.copytree(source, target, ignore=ignore, copy_function=shutil.copy2, dirs_exist_ok=True)
@@ -89,8 +97,11 @@ def stage_context(
     image_json: str,
     wheels: Sequence[Path],
     baked: BakedFolder | None,
+    sources: Path | None = None,
 ) -> None:
     """Fill ``folder`` anew. It appears whole or not at all.
+
+    ``sources`` is a folder of repositories and archives that a server is compiled from, if there is one.
 
     Files keep their times: BuildKit decides by size and time what to send again.
     """
@@ -107,6 +118,10 @@ def stage_context(
         shutil.copy2(IMAGE_FILES / "convert_gguf.py", fresh / "convert_gguf.py")
     shutil.copy2(ROOT / "NOTICE", fresh / "NOTICE")
     _link_or_copy(Path(find_uv()), fresh / "tools" / "uv")
+    if spec.plan:
+        (fresh / FOLDER).mkdir()
+    if sources:
+        _link_tree(sources, fresh / FOLDER)
     for wheel in wheels:
         _link_or_copy(wheel, fresh / "wheels" / wheel.name)
     _copy_tree(BACKEND, fresh / "backend")
@@ -125,7 +140,7 @@ def stage_context(
         )
     if baked:
         target = fresh / "model" / baked.name
-        shutil.copytree(baked.path, target, copy_function=lambda a, b: _link_or_copy(Path(a), Path(b)))
+        _link_tree(baked.path, target)
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
 

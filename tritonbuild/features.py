@@ -89,7 +89,8 @@ def _where_to_get(request: FeatureRequest, spec: BuildSpec, others: Iterable[Bui
     able = sorted(
         other.row.source
         for other in others
-        if (other.row.release, other.row.variant) == kind and not list(_find_missing(request, other.server))
+        if (other.row.release, other.row.variant) == kind
+        and (other.plan or not list(_find_missing(request, other.server)))
     )
     if able:
         return f"leave the flag out, or take a server that has it: --server-source={' or '.join(able)}"
@@ -114,7 +115,10 @@ def check_features(request: FeatureRequest, spec: BuildSpec, others: Iterable[Bu
         name, colon, tag = backend.partition(":")
         if colon and tag != branch:
             message = f"--backend: {spec.row} holds {name} of {branch}, not of {tag!r}"
-            raise UnsupportedFeature(message, hint=f"write --backend={name}:{branch}, or leave the tag out")
+            raise UnsupportedFeature(
+                message,
+                hint=f"write --backend={name}:{branch}, or compile the server: --server-source source",
+            )
     remarks = []
     for what, asked, offered in (
         ("endpoints", request.endpoints, spec.server.features.endpoints),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from tritonbuild.compileplan import CompilePlan
 from tritonbuild.spec import BuildSpec
 
 PREFIX = "io.tritonbuild"
@@ -27,7 +28,29 @@ def static_labels(spec: BuildSpec) -> dict[str, str]:
     known = {"torch": spec.torch, "cuda": spec.cuda, "driver-min": spec.driver_min}
     known["unverified"] = "; ".join(spec.unverified)
     labels |= {f"{PREFIX}.{name}": value for name, value in known.items() if value}
+    if not spec.is_committed:
+        labels[f"{PREFIX}.compiled"] = _compiled_otherwise(spec)
     return dict(sorted(labels.items()))
+
+
+def _compiled_otherwise(spec: BuildSpec) -> str:
+    """Return in one line what flags changed in the way that the row's server is compiled.
+
+    The definitions of each part that the committed Dockerfile has not, and the sources without a pin.
+    """
+
+    def definitions(plan: CompilePlan | None) -> dict[str, set[str]]:
+        return {part.name: set(map(str, part.definitions)) for part in plan.parts} if plan else {}
+
+    usual = definitions(spec.default_plan)
+    words = [
+        f"{part}:{definition}"
+        for part, own in definitions(spec.plan).items()
+        for definition in sorted(own - usual.get(part, set()))
+    ]
+    words += [f"without:{name}" for name in usual if name not in definitions(spec.plan)]
+    words += [f"unpinned:{source.repository}={source.tag}" for source in spec.sources if not source.commit]
+    return " ".join(words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +106,10 @@ def describe_image(
             "from": origins.server or spec.server.origin,
             "digest": origins.server_digest,
             "sha256": spec.server.sha256,
-            "commits": spec.commits.model_dump() if spec.commits and spec.server.tag else None,
+            "sources": {source.repository: asdict(source) for source in spec.sources},
+            "definitions": {
+                part.name: list(map(str, part.definitions)) for part in (spec.plan.parts if spec.plan else ())
+            },
             "features": spec.server.features.model_dump(mode="json"),
         },
         "vllm": {

@@ -30,6 +30,7 @@ from tritonbuild.rendering import ModelFrom, check_rendered, render_dockerfile
 from tritonbuild.revision import read_revision
 from tritonbuild.secrets import collect_secrets
 from tritonbuild.smoke import SmokeResult
+from tritonbuild.sources import Compiling
 from tritonbuild.spec import BuildSpec
 from tritonbuild.tags import image_reference
 from tritonbuild.wheels import locate_wheels, wheel_folders
@@ -48,6 +49,7 @@ class BuildOptions:
     tags: Sequence[str] = ()
     pulling: PullPolicy = field(default_factory=PullPolicy)
     no_cache: bool = False
+    compiling: Compiling = field(default_factory=Compiling)
     smoke: bool = True
     force_smoke: bool = False
     smoke_jobs: int = 1
@@ -155,6 +157,7 @@ def _gather(spec: BuildSpec, options: BuildOptions, context: Path, origins: Orig
             ),
             wheels=wheels,
             baked=options.baked,
+            sources=options.compiling.mirror_folder,
         )
     return revision
 
@@ -171,7 +174,8 @@ def _build_locked(
         if spec.unverified:
             spec = prepare_recipe(spec, options.wheelhouses, step, anew=options.no_cache)
         else:
-            check_rendered([spec])
+            if spec.is_committed:
+                check_rendered([spec])
             check_lock(spec)
 
     with console.step("engine", f"{spec.name}: engine and images to build from") as step:
@@ -194,7 +198,10 @@ def _build_locked(
         argv = buildkit.build_argv(
             builder,
             context=folder / "context",
-            build_args=image_arguments(base.reference, server.reference if server else None),
+            build_args={
+                **image_arguments(base.reference, server.reference if server else None),
+                **options.compiling.arguments(spec),
+            },
             labels={**build_labels(origins, revision=revision), **options.labels},
             secrets=collect_secrets(
                 Path(secrets), ca_cert=options.ca_cert, given=options.build_secrets or {}

@@ -121,6 +121,7 @@ def run(
         raise
     finally:
         family.discard(process)
+        process.stdout.close()
     family.check()
     if code != 0:
         message = f"{what or shlex.join(argv[:4])} ended with code {code}"

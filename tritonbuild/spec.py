@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from packaging.version import Version
 
+from tritonbuild.compileplan import CompilePlan, CompileRequest, Source
+from tritonbuild.compiling import default_request, features_of, find_sources, plan_compilation
 from tritonbuild.identifiers import BuildId
 from tritonbuild.matrix import Matrix
 from tritonbuild.paths import DOCKERFILES
 from tritonbuild.schema import (
     BakedModel,
     Base,
+    CMake,
     Commits,
     Conflict,
+    Dcgm,
     Engine,
     Exclude,
     Image,
@@ -49,11 +53,37 @@ class BuildSpec:
     # What nobody proved, where the spec is not as versions.yaml has it, and where its recipe then lies.
     unverified: tuple[str, ...] = ()
     own_folder: Path | None = None
+    # How the server is compiled, and how the committed Dockerfile does it; None where it comes compiled.
+    plan: CompilePlan | None = None
+    default_plan: CompilePlan | None = None
 
     @property
     def name(self) -> str:
         """What the build's folder is called."""
-        return f"{self.row}-vllm{self.vllm}" if self.unverified else str(self.row)
+        name = f"{self.row}-vllm{self.vllm}" if self.unverified else str(self.row)
+        return name if self.is_committed else f"{name}-compiled"
+
+    @property
+    def is_committed(self) -> bool:
+        """Whether the row's Dockerfile under dockerfiles/ is this one's, or flags ask for another."""
+        return self.plan == self.default_plan
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """The repositories that a server is compiled from."""
+        if self.plan is None or self.commits is None or self.server.tag is None:
+            return ()
+        return find_sources(self.plan, self.commits, self.server.tag)
+
+    @property
+    def cmake(self) -> CMake:
+        """The CMake that upstream's build.py of this release installs."""
+        return [tool for tool in self.server.cmake if tool.since <= self.row.release][-1]
+
+    @property
+    def dcgm(self) -> Dcgm:
+        """The DCGM that upstream's build.py of this release installs."""
+        return [tool for tool in self.server.dcgm if tool.since <= self.row.release][-1]
 
     @property
     def is_cuda(self) -> bool:
@@ -159,7 +189,7 @@ def resolve_spec(matrix: Matrix, row: BuildId) -> BuildSpec:
     base = matrix.bases[cell.base]
     server = matrix.servers[cell.server]
     siblings = [r for r in matrix.rows() if (r.release, r.variant) == (row.release, row.variant)]
-    return BuildSpec(
+    spec = BuildSpec(
         row=row,
         image=matrix.defaults.image,
         base=base.model_copy(update=_of_release(base, row.release, facts)),
@@ -185,6 +215,35 @@ def resolve_spec(matrix: Matrix, row: BuildId) -> BuildSpec:
         or matrix.defaults.size_budget_mb["cuda" if row.variant == "cuda" else "cpu"],
         conflicts=matrix.conflicts(row),
     )
+    if spec.commits is None or spec.server.organization is None:
+        return spec
+    plan = _plan(spec, usual_request(spec), spec.server.organization)
+    return replace(spec, plan=plan, default_plan=plan)
+
+
+def usual_request(spec: BuildSpec) -> CompileRequest:
+    """Return how a row's server is compiled where no flag says otherwise."""
+    assert spec.commits  # noqa: S101  (a row that is compiled has them, see contradictions)
+    return default_request(spec.server.features, spec.commits, is_cuda=spec.is_cuda)
+
+
+def _plan(spec: BuildSpec, request: CompileRequest, organization: str) -> CompilePlan:
+    return plan_compilation(
+        request,
+        release=spec.row.release,
+        triton=spec.triton,
+        organization=organization,
+        tag=str(spec.server.tag),
+    )
+
+
+def compile_as_asked(
+    spec: BuildSpec, request: CompileRequest, *, organization: str | None = None
+) -> BuildSpec:
+    """Return ``spec`` with its server compiled as ``request`` says, from another place if one is given."""
+    plan = _plan(spec, request, organization or str(spec.server.organization))
+    server = spec.server.model_copy(update={"features": features_of(plan)})
+    return replace(spec, plan=plan, server=server)
 
 
 def default_source(rows: list[BuildId]) -> str:

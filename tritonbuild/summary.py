@@ -97,6 +97,12 @@ def plan_lines(
     ]
     lines += [f"unverified {remark}" for remark in spec.unverified]
     lines += [
+        f"source   {source.repository} {source.tag}, {source.commit or 'whatever that is on the day'}"
+        for source in spec.sources
+    ]
+    for part in spec.plan.parts if spec.plan else ():
+        lines.append(f"compile  {part.name}: {' '.join(f'-D{d}' for d in part.definitions)}")
+    lines += [
         f"conflict {c.about}: {' against '.join(c.values)}; {c.chosen} is used: {c.reason}"
         for c in spec.conflicts
     ]

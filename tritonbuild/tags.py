@@ -8,7 +8,8 @@ from tritonbuild.spec import BuildSpec
 def image_tag(spec: BuildSpec) -> str:
     """Return the release tag, as NGC spells it: ``24.08-vllm-python-py3`` plus what differs.
 
-    An unverified image never gets it; its tag holds the version of vLLM.
+    An unverified image never gets it, its tag holds the version of vLLM; nor does one whose server was
+    compiled by other flags than upstream's images.
     """
     vllm = f"vllm{spec.vllm.replace('+', '_')}" if spec.unverified else "vllm"
     tag = f"{spec.row.release}-{vllm}-python-py3"
@@ -16,6 +17,8 @@ def image_tag(spec: BuildSpec) -> str:
         tag += "-cpu"
     if not spec.is_default_source:
         tag += f"-{spec.row.source}"
+    if not spec.is_committed:
+        tag += "-compiled"
     return tag
 
 

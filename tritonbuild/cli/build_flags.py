@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tritonbuild.cli.compile_flags import add_compile_flags
 from tritonbuild.cli.flags import add_build_dir, add_registry_mirror, add_vllm_version, add_wheelhouse
 from tritonbuild.cli.upstream import add_upstream_flags, check_secret_key
 from tritonbuild.cli.values import (
@@ -101,6 +102,8 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--backend", action="append", default=[], metavar="NAME[:TAG]", help="python, vllm, ensemble (repeat)"
     )
+
+    add_compile_flags(parser)
 
     how = parser.add_argument_group("how to build")
     how.add_argument(

@@ -25,10 +25,6 @@ REFUSED: Final[Mapping[str, tuple[str, str]]] = {
         "a row of versions.yaml is the preset",
         "leave it out; `./build.py show ROW` prints every pin",
     ),
-    "--cache": (
-        "no server here holds a response cache that can be chosen",
-        "leave it out; vLLM caches prefixes itself (enable_prefix_caching in model.json)",
-    ),
     "--cmake-dir": (_CONTAINERS, "leave it out"),
     "--container-memory": (
         "BuildKit has no limit for one build",
@@ -47,7 +43,6 @@ REFUSED: Final[Mapping[str, tuple[str, str]]] = {
     "--ort-openvino-version": (_NO_SUCH_BACKEND, "leave it out"),
     "--ort-version": (_NO_SUCH_BACKEND, "leave it out"),
     "--output-name": ("that is compose.py's flag", "write --tag NAME[:TAG]"),
-    "--repoagent": ("no server here holds repository agents", "leave it out"),
     "--rhel-py-version": ("the images stand on Debian and Ubuntu", "leave it out"),
     "--skip-pull": ("that is compose.py's flag", "write --no-container-pull"),
     "--standalone-openvino-version": (_NO_SUCH_BACKEND, "leave it out"),

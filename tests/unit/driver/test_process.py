@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,8 @@ class FakeProgram:
         return self
 
     @property
-    def stdout(self) -> Iterator[str]:
-        return iter(self.output)
+    def stdout(self) -> io.StringIO:
+        return io.StringIO("".join(self.output))
 
     def wait(self) -> int:
         return self.code

@@ -14,6 +14,7 @@ from tritonbuild import buildkit
 from tritonbuild.batch import Outcome, build_rows, is_interrupted
 from tritonbuild.cli.build_flags import add_build_flags, check_build_flags
 from tritonbuild.cli.choosing import choose_specs, feature_request, known_matrix
+from tritonbuild.cli.compile_flags import compile_by_flags, compile_remarks, refuse_compile_flags
 from tritonbuild.cli.flags import Parser, Verbs
 from tritonbuild.compressing import measure_row
 from tritonbuild.console import Console
@@ -32,6 +33,7 @@ from tritonbuild.pipeline import BuildOptions, image_arguments
 from tritonbuild.records import row_folder, summary_file
 from tritonbuild.references import mirror_reference
 from tritonbuild.rendering import check_rendered
+from tritonbuild.sources import Compiling, choose_mirror
 from tritonbuild.spec import BuildSpec, resolve_spec
 from tritonbuild.summary import closing_lines, parts_table, plan_lines
 from tritonbuild.tags import image_reference
@@ -56,8 +58,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         if flag and not spec.is_cuda:
             message = f"{flag} asks for a cuda image, {spec.row} is a cpu image"
             raise UnsupportedFeature(message, hint=f"name a cuda row, or leave {flag} out")
-        for remark in check_features(feature_request(options, spec), spec, everything):
-            console.info(f"note: {remark}")
+    specs = [_as_asked(spec, options, everything, console) for spec in specs]
     if options.tag and len(specs) > 1:
         message = f"--tag names one image, but {len(specs)} rows are selected"
         raise UsageError(message, hint="select one row, or leave --tag out")
@@ -72,9 +73,12 @@ def run(options: argparse.Namespace, console: Console) -> None:
                 f"note: --image gpu-base,{reference} has no effect: only upstream's pytorch backend uses it"
             )
     baked = check_model_folder(options.bake_model) if options.bake_model else None
+    compiling = choose_mirror(
+        options.source_mirror, options.build_parallel if any(spec.plan for spec in specs) else None
+    )
     if options.dryrun:
         for spec in specs:
-            _print_plan(spec, options, base, baked, console)
+            _print_plan(spec, options, base, baked, compiling, console)
         return
     build_options = BuildOptions(
         build_dir=options.build_dir,
@@ -94,6 +98,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
         force_smoke=options.force_smoke,
         labels=given_labels(options.build_id, options.build_sha),
         smoke_jobs=options.smoke_jobs,
+        compiling=compiling,
     )
     started = time.monotonic()
     outcomes = build_rows(specs, build_options, console, jobs=options.jobs)
@@ -151,16 +156,33 @@ def _report(
             console.result(line)
 
 
+def _as_asked(
+    spec: BuildSpec, options: argparse.Namespace, everything: list[BuildSpec], console: Console
+) -> BuildSpec:
+    """Return the row as the flags ask for it; raise where its server cannot be had so."""
+    if spec.plan:
+        spec = compile_by_flags(options, spec)
+        remarks = compile_remarks(spec)
+    else:
+        refuse_compile_flags(options, spec)
+        remarks = check_features(feature_request(options, spec), spec, everything)
+    for remark in remarks:
+        console.info(f"note: {remark}")
+    return spec
+
+
 def _print_plan(
     spec: BuildSpec,
     options: argparse.Namespace,
     override: str | None,
     baked: BakedFolder | None,
+    compiling: Compiling,
     console: Console,
 ) -> None:
     """Say what a build would do. Reads files only: no engine is asked, nothing is written."""
     if not spec.unverified:
-        check_rendered([spec])
+        if spec.is_committed:
+            check_rendered([spec])
         check_lock(spec)
     folder = Path(shown(row_folder(spec.name, options.build_dir)))
     tags = options.tag or [image_reference(spec)]
@@ -169,7 +191,7 @@ def _print_plan(
     argv = buildkit.build_argv(
         buildkit.Builder(("docker", "build")),
         context=folder / "context",
-        build_args=image_arguments(base, server),
+        build_args={**image_arguments(base, server), **compiling.arguments(spec)},
         labels=given_labels(options.build_id, options.build_sha),
         secrets={},
         iidfile=folder / "image.id",
