@@ -31,10 +31,16 @@ ENDPOINTS = {
     "sagemaker": "--allow-sagemaker",
     "vertex-ai": "--allow-vertex-ai",
 }
-PYTHON_BACKEND = {
-    "coroutines": ("triton_python_backend_stub", b"run_coroutine_threadsafe"),
-    "histograms": ("triton_python_backend_stub", b"HISTOGRAM"),
-    "transaction-policy": ("triton_python_backend_utils.py", b"def set_model_transaction_policy"),
+ABILITIES = {
+    "coroutines": ("backends/python/triton_python_backend_stub", b"run_coroutine_threadsafe"),
+    "float-parameters": ("bin/tritonserver", b"TRITONSERVER_InferenceRequestSetDoubleParameter"),
+    "histograms": ("backends/python/triton_python_backend_stub", b"HISTOGRAM"),
+    "transaction-policy": (
+        "backends/python/triton_python_backend_utils.py",
+        b"def set_model_transaction_policy",
+    ),
+    # The names are made with it.
+    "unique-shared-memory": ("backends/python/libtriton_python.so", b"boost5uuids"),
 }
 FILESYSTEMS = {"azure_storage": b"ASFileSystem", "gcs": b"GCSFileSystem", "s3": b"S3FileSystem"}
 
@@ -55,12 +61,9 @@ def features():
     }
 
 
-def python_backend():
-    """Read what the Python backend offers to a model off its two files."""
-    folder = ROOT / "backends/python"
-    return sorted(
-        name for name, (file, mark) in PYTHON_BACKEND.items() if mark in (folder / file).read_bytes()
-    )
+def abilities():
+    """Read what the server has since some release off its files."""
+    return sorted(name for name, (file, mark) in ABILITIES.items() if mark in (ROOT / file).read_bytes())
 
 
 def tree_size(top):
@@ -107,7 +110,7 @@ print(
             "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
             "uid": os.getuid(),
             "features": features(),
-            "python_backend": python_backend(),
+            "abilities": abilities(),
             "parts": parts(),
             "packages": versions(),
             "compilers": [c for c in ("cc", "gcc", "g++", "clang", "nvcc", "ld") if shutil.which(c)],

@@ -45,8 +45,8 @@ def find_differences(spec: BuildSpec, facts: Facts) -> list[str]:
     declared = spec.server.features.model_dump(mode="json")
     for kind, values in facts["features"].items():
         problems += _compare(f"the server's {kind} are", values, declared[kind])
-    offered = facts["python_backend"]
-    problems += _compare("the server's Python backend offers", offered, spec.python_backend)
+    able = [name for name, has in spec.abilities.items() if has]
+    problems += _compare("the server's abilities are", facts["abilities"], able)
     if facts["uid"] == 0:
         problems.append("the image runs as root")
     if not spec.is_cuda and facts["compilers"]:

@@ -45,7 +45,7 @@ class Matrix(Entry):
     defaults: Defaults
     bases: dict[Name, Base]
     servers: dict[Name, Server]
-    python_backend: dict[Name, Ability] = Field(default_factory=dict)
+    abilities: dict[Name, Ability] = Field(default_factory=dict)
     engines: dict[Name, Engine]
     models: dict[Name, BakedModel]
     releases: dict[Release, ReleaseFacts]

@@ -189,10 +189,11 @@ class Server(Image):
 
 
 class Ability(Entry):
-    """What Triton's Python backend offers to a model from one release on."""
+    """What Triton has from one version on and had not before."""
 
     since: Version
     gives: str
+    otherwise: str
 
 
 class Engine(Entry):

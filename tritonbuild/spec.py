@@ -45,8 +45,8 @@ class BuildSpec:
     engine: Engine | None
     model: BakedModel | None
     facts: ReleaseFacts
-    # What Triton's Python backend offers, of what versions.yaml knows.
-    python_backend: tuple[str, ...]
+    # Of all that versions.yaml knows, whether this Triton has it.
+    abilities: dict[str, bool]
     is_default_source: bool
     size_budget_mb: int
     conflicts: tuple[Conflict, ...]
@@ -203,13 +203,10 @@ def resolve_spec(matrix: Matrix, row: BuildId) -> BuildSpec:
         engine=matrix.engine(row),
         model=matrix.models[cell.model] if cell.model else None,
         facts=facts,
-        python_backend=tuple(
-            sorted(
-                name
-                for name, ability in matrix.python_backend.items()
-                if Version(facts.triton) >= Version(ability.since)
-            )
-        ),
+        abilities={
+            name: Version(facts.triton) >= Version(ability.since)
+            for name, ability in matrix.abilities.items()
+        },
         is_default_source=row.source == default_source(siblings),
         size_budget_mb=cell.size_budget_mb
         or matrix.defaults.size_budget_mb["cuda" if row.variant == "cuda" else "cpu"],

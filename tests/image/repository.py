@@ -11,12 +11,11 @@ from tritonbuild.spec import BuildSpec
 
 REPOSITORY = "/opt/tritonserver/model_repository"
 COMMAND = ["tritonserver", "--model-repository", "./model_repository"]
-COMPLETES_POLICY = "transaction-policy"
 
 
 def needs_policy(spec: BuildSpec) -> bool:
     """Tell whether a configuration must say itself that its model is decoupled."""
-    return COMPLETES_POLICY not in spec.python_backend
+    return not spec.abilities["transaction-policy"]
 
 
 def config_text(spec: BuildSpec, *, count: int = 1, **parameters: str) -> str:

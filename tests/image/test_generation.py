@@ -100,11 +100,27 @@ def test_random_sampling_answers_and_a_seed_repeats_it(server: Server) -> None:
     """Takes another way through the engine than temperature 0: filters, and a random choice."""
 
     def answer(seed: int) -> str:
-        return server.answer(PROMPT, temperature=0.8, top_p=0.9, top_k=40, seed=seed, max_tokens=24)
+        # As texts, which every Triton takes.
+        return server.answer(PROMPT, temperature="0.8", top_p="0.9", top_k=40, seed=seed, max_tokens=24)
 
     texts = {answer(seed) for seed in range(3)}
     assert len(texts) > 1, f"every seed gave {texts}"
     assert answer(1) == answer(1)
+
+
+def test_parameter_may_have_a_fraction(server: Server, spec: BuildSpec) -> None:
+    values = {"top_p": 0.9, "seed": 1, "max_tokens": 12}
+    sampling = json.dumps({"temperature": 0.8, **values})
+    reply = server.post(
+        "/v2/models/vllm_model/generate", {"text_input": PROMPT, "sampling_parameters": sampling}
+    )
+    assert reply.status == 200, reply.text
+    told = server.ask(PROMPT, temperature=0.8, **values)
+    if spec.abilities["float-parameters"]:
+        assert told.json() == reply.json()
+    else:
+        assert told.status == 400
+        assert "parameter 'temperature' has invalid type" in told.json()["error"]
 
 
 def test_stream_joins_to_the_answer_without_the_prompt(server: Server) -> None:

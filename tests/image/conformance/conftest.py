@@ -43,6 +43,8 @@ def fleet(image: Image, spec: BuildSpec, gpus: bool, files: Path) -> Iterator[Fl
         "--backend-config=python,shm-region-prefix-name=first",
         "--log-verbose=1",
     ]
+    if not spec.abilities["unique-shared-memory"]:
+        command.append("--model-load-thread-count=1")
     ports = (HTTP, GRPC, METRICS, SECOND_HTTP, SECOND_METRICS)
     with running(image, command, mounts={files: ROOT}, publish=ports, gpus=gpus) as container:
         server = Fleet(container, PublishedClient(container), "text", spec)

@@ -80,8 +80,11 @@ def write_all(root: Path, spec: BuildSpec) -> None:
     for name, text in PIPELINE_CONFIGS.items():
         _write(repository / name / "config.pbtxt", text)
         (repository / name / "1").mkdir()
-        if (INSIDE / f"{name}.py").exists():
-            shutil.copyfile(INSIDE / f"{name}.py", repository / name / "1/model.py")
+        script = INSIDE / f"{name}.py"
+        if name == "bls_stream" and not spec.abilities["coroutines"]:
+            script = INSIDE / "bls_stream_exec.py"
+        if script.exists():
+            shutil.copyfile(script, repository / name / "1/model.py")
     shutil.copytree(INSIDE, root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
     for path in (root, *root.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)

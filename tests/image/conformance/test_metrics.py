@@ -35,7 +35,7 @@ NO_HISTOGRAMS = "[vllm] this Triton has no histograms for backends: theirs are c
 
 def has_histograms(spec: BuildSpec) -> bool:
     """Tell whether the row's Triton has histograms for backends."""
-    return "histograms" in spec.python_backend
+    return spec.abilities["histograms"]
 
 
 def ask_all(fleet: Fleet, **values: object) -> None:

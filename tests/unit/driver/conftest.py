@@ -200,7 +200,7 @@ def facts_of() -> Callable[[BuildSpec], dict[str, Any]]:
             "python": spec.base.python,
             "uid": 1000,
             "features": {kind: sorted(values) for kind, values in features.items()},
-            "python_backend": sorted(spec.python_backend),
+            "abilities": sorted(name for name, has in spec.abilities.items() if has),
             "parts": {"python: torch": 700_000_000, "python: vllm": 400_000_000, "server": 150_000_000},
             "packages": dict(_locked(spec.folder / "requirements.lock")),
             "compilers": ["gcc"] if spec.is_cuda else [],

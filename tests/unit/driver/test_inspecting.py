@@ -33,8 +33,8 @@ def _change(facts: dict[str, Any], name: str) -> None:
         facts["packages"]["numpy"] = "2.1.0"
     elif name == "feature":
         facts["features"]["endpoints"] = ["grpc", "http"]
-    elif name == "backend":
-        facts["python_backend"] = []
+    elif name == "ability":
+        facts["abilities"] = []
     elif name == "root":
         facts["uid"] = 0
     elif name == "compiler":
@@ -52,8 +52,9 @@ def _change(facts: dict[str, Any], name: str) -> None:
             "the server's endpoints are grpc, http; versions.yaml says grpc, http, sagemaker, vertex-ai",
         ),
         (
-            "backend",
-            "the server's Python backend offers none; versions.yaml says coroutines, histograms, transaction-policy",
+            "ability",
+            "the server's abilities are none; versions.yaml says coroutines, float-parameters, histograms,"
+            " transaction-policy, unique-shared-memory",
         ),
         ("root", "the image runs as root"),
         ("compiler", "compilers are left inside: cc, gcc"),

