@@ -693,6 +693,13 @@ def test_show_tells_all_pins_of_a_row(run_cli: Cli) -> None:
     assert shown["server"]["requirement"] == "nvidia-pytriton==0.5.11"
     assert shown["engine"]["version"] == "0.30.0"
     assert [c["chosen"] for c in shown["release"]["conflicts"]] == ["0.5.3.post1", "0.30.0"]
+    assert shown["lacks"] == {}
+
+
+def test_show_tells_what_an_old_triton_lacks_and_what_to_do(run_cli: Cli) -> None:
+    lacks = json.loads(run_cli("show", "24.07-cpu-pypi").out)["lacks"]
+    assert list(lacks) == ["histograms"]
+    assert "counters" in lacks["histograms"]
 
 
 def test_render_check_agrees_with_what_is_committed(run_cli: Cli) -> None:

@@ -50,6 +50,12 @@ def test_every_key_of_versions_yaml_is_explained(documentation: str) -> None:
     assert not [key for key in Matrix.model_fields if f"`{key}`" not in text]
 
 
+def test_what_each_triton_lacks_is_documented_as_versions_yaml_says(matrix: Matrix) -> None:
+    text = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+    for name, ability in matrix.abilities.items():
+        assert f"| `{name}` | {ability.since} | {ability.gives} | {ability.otherwise} |" in text
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
         if not page.is_file():

@@ -27,6 +27,11 @@ def run(options: argparse.Namespace, console: Console) -> None:
             "row": str(row),
             "image": image_reference(spec),
             "triton": spec.triton,
+            "lacks": {
+                name: ability.otherwise
+                for name, ability in matrix.abilities.items()
+                if not spec.abilities[name]
+            },
             "base": spec.base.model_dump(mode="json"),
             "server": spec.server.model_dump(mode="json"),
             "engine": spec.engine.model_dump(mode="json") if spec.engine else None,
