@@ -223,16 +223,25 @@ class Service:
         """Look for clients that went away."""
         while not self._stopping.wait(CANCEL_INTERVAL):
             started = time.monotonic()
-            with self._lock:
-                watched = list(self._active.items())
-            for number, active in watched:
-                if not active.cancelled and active.is_cancelled():
-                    active.cancelled = True
-                    self._logger.log_info("[vllm] Cancelling the request")
-                    self._tell(messages.Cancel(number))
+            watched = self._cancel_abandoned()
             spent = time.monotonic() - started
             # With very many requests each is asked for less often.
-            self._stopping.wait(max(0.0, len(watched) / CANCEL_CHECKS - spent))
+            self._stopping.wait(max(0.0, watched / CANCEL_CHECKS - spent))
+
+    def _cancel_abandoned(self) -> int:
+        """Return how many requests were looked at.
+
+        Nothing of them may outlive this: until the last reference to a sender is gone, Triton before
+        2.45 does not let go of the model.
+        """
+        with self._lock:
+            watched = list(self._active.items())
+        for number, active in watched:
+            if not active.cancelled and active.is_cancelled():
+                active.cancelled = True
+                self._logger.log_info("[vllm] Cancelling the request")
+                self._tell(messages.Cancel(number))
+        return len(watched)
 
     def _tell(self, message: Any) -> None:
         # When the worker is gone, the receiving thread sees that too and does what is to be done.

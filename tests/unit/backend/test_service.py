@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -194,6 +195,23 @@ def test_what_a_lagging_sender_leaves_is_merged_by_the_engine(service: Service, 
     assert "".join(response.texts[0] for response in request.sender.wait()) == "".join(
         f" {number}" for number in range(200)
     )
+
+
+def test_nothing_keeps_a_sender_after_its_last_response(service: Service, engine: FakeEngine) -> None:
+    """An older Triton unloads no model as long as one of its senders lives."""
+
+    async def slow(job: Any) -> AsyncIterator[FakeOutput]:
+        # So that the search for clients that went away comes by.
+        await asyncio.sleep(0.3)
+        yield delta(" a", "length")
+
+    engine.script = slow
+    request = Request(text_input="Hi")
+    service.execute([request])
+    assert request.sender.wait()
+    sender = weakref.ref(request.sender)
+    del request
+    wait_for(lambda: sender() is None)
 
 
 def test_a_request_cancelled_while_its_sender_lags_is_answered(service: Service, engine: FakeEngine) -> None:
