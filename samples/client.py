@@ -11,6 +11,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+# On a base image that brings vLLM the client's own packages lie here, and come last.
+sys.path.append(str(Path(__file__).resolve().parent / "site-packages"))
+
 import grpc
 import numpy as np
 import tritonclient.grpc.aio as grpcclient

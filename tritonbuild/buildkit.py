@@ -17,6 +17,8 @@ from tritonbuild.process import run
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _LINE = re.compile(r"#(?P<number>\d+) (?P<text>.*)")
+# What a step of our templates says when it ends on purpose.
+_SAID = re.compile(r"#\d+ [\d.]+ error: (?P<text>.*)")
 _DONE = re.compile(r"DONE (?P<seconds>[\d.]+)s")
 
 
@@ -134,5 +136,7 @@ def build(builder: Builder, argv: Sequence[str], iidfile: Path, step: Step, *, l
             children=step.children,
         )
     except CommandFailed as error:
-        raise CommandFailed(error.message, tail=error.tail, hint=f"the whole log is {shown(log)}") from error
+        said = [match["text"] for line in error.tail if (match := _SAID.fullmatch(line))]
+        message = f"{error.message}: {said[-1]}" if said else error.message
+        raise CommandFailed(message, tail=error.tail, hint=f"the whole log is {shown(log)}") from error
     return iidfile.read_text(encoding="utf-8").strip()

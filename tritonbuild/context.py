@@ -6,12 +6,12 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tritonbuild.errors import UsageError
-from tritonbuild.locking import LOCK, MODEL_LOCK
+from tritonbuild.locking import CLIENT_LOCK, LOCK, MODEL_LOCK
 from tritonbuild.paths import BACKEND, IMAGE_FILES, ROOT, SAMPLES
 from tritonbuild.resolving import find_uv
 from tritonbuild.sources import FOLDER
@@ -89,6 +89,21 @@ def _model_json(spec: BuildSpec, baked: BakedFolder | None) -> str | None:
     return json.dumps(arguments, indent=4) + "\n"
 
 
+def _files_of(spec: BuildSpec, baked: BakedFolder | None) -> Iterator[Path]:
+    """Yield the locks and scripts that the Dockerfile of ``spec`` uses."""
+    if spec.engine:
+        yield spec.folder / LOCK
+    else:
+        yield IMAGE_FILES / "check_vllm.py"
+    if spec.base.client:
+        yield spec.folder / CLIENT_LOCK
+    if spec.server.source == "ngc":
+        yield IMAGE_FILES / "collect_server.py"
+    if spec.model and not baked:
+        yield spec.folder / MODEL_LOCK
+        yield IMAGE_FILES / "convert_gguf.py"
+
+
 def stage_context(
     folder: Path,
     spec: BuildSpec,
@@ -111,11 +126,8 @@ def stage_context(
         (fresh / name).mkdir(parents=True)
     _write_stable(folder, fresh, "Dockerfile", dockerfile)
     _write_stable(folder, fresh, "image.json", image_json)
-    if spec.engine:
-        shutil.copy2(spec.folder / LOCK, fresh / LOCK)
-    if spec.model and not baked:
-        shutil.copy2(spec.folder / MODEL_LOCK, fresh / MODEL_LOCK)
-        shutil.copy2(IMAGE_FILES / "convert_gguf.py", fresh / "convert_gguf.py")
+    for file in _files_of(spec, baked):
+        shutil.copy2(file, fresh / file.name)
     shutil.copy2(ROOT / "NOTICE", fresh / "NOTICE")
     _link_or_copy(Path(find_uv()), fresh / "tools" / "uv")
     if spec.plan:

@@ -44,6 +44,10 @@ def _find_in_images(matrix: Matrix) -> Iterator[Problem]:
         *((("bases", name), base) for name, base in matrix.bases.items()),
         *((("servers", name), server) for name, server in matrix.servers.items()),
     ]
+    for name, base in matrix.bases.items():
+        if bool(base.client) != base.provides_vllm:
+            reason = "a base that provides vLLM needs `client`, and no other base has it"
+            yield ("bases", name, *(["client"] if base.client else [])), reason
     for where, image in images:
         is_template = bool(image.ref) and "{" in str(image.ref)
         if is_template and image.digest:

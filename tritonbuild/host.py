@@ -47,7 +47,8 @@ def can_start_engine() -> bool:
     return not os.environ.get("DOCKER_HOST") and can_install()
 
 
-def _apt_install(packages: list[str], step: Step) -> None:
+def apt_install(packages: list[str], step: Step) -> None:
+    """Install Debian packages, and say so."""
     step.milestone(f"installing {', '.join(packages)} with apt-get")
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     for words in (["update"], ["install", "-y", "--no-install-recommends", *packages]):
@@ -74,7 +75,7 @@ def ensure_engine(step: Step) -> docker.DockerClient:
                 return connect()
         if shutil.which("dockerd") is None:
             step.milestone("no container engine here, so Debian's docker.io is installed")
-            _apt_install(["docker.io"], step)
+            apt_install(["docker.io"], step)
         return _start_engine(step)
 
 
@@ -136,7 +137,7 @@ def make_base(client: docker.DockerClient, base: Base, name: str, step: Step, *,
     if shutil.which("mmdebstrap") is None:
         if not can_install():
             raise ToolMissing(trouble, hint="install mmdebstrap, or name a base image: --image base,REF")
-        _apt_install(["mmdebstrap", "debian-archive-keyring"], step)
+        apt_install(["mmdebstrap", "debian-archive-keyring"], step)
     step.milestone(f"making {name} with mmdebstrap instead")
     # Midnight in UTC, whatever the time zone of this machine.
     midnight = dt.datetime.combine(base.date or dt.date(1970, 1, 1), dt.time(), dt.timezone.utc)

@@ -13,11 +13,12 @@ from tritonbuild.errors import StaleError
 from tritonbuild.files import write_if_different
 from tritonbuild.paths import ROOT
 from tritonbuild.resolving import Pin, Request, resolve
-from tritonbuild.schema import BakedModel, Base, Engine, Wheel
+from tritonbuild.schema import Base, Engine, Wheel
 from tritonbuild.spec import BuildSpec
 
 LOCK = "requirements.lock"
 MODEL_LOCK = "model.lock"
+CLIENT_LOCK = "client.lock"
 _INPUTS = "# inputs: sha256:"
 
 
@@ -50,8 +51,15 @@ def row_locks(spec: BuildSpec) -> list[Lock]:
     locks = []
     if spec.engine:
         locks.append(_engine_lock(spec.folder / LOCK, spec.engine, spec.base))
+    if spec.base.client:
+        what = "What the sample client needs"
+        locks.append(_list_lock(spec.folder / CLIENT_LOCK, what, spec.base.client, spec.base))
     if spec.model:
-        locks.append(_model_lock(spec.folder / MODEL_LOCK, spec.model, spec.base))
+        what, pins = (
+            f"What {spec.model.name} is made from",
+            (spec.model.requirement, *spec.model.requirements),
+        )
+        locks.append(_list_lock(spec.folder / MODEL_LOCK, what, pins, spec.base))
     return locks
 
 
@@ -73,14 +81,15 @@ def _engine_lock(path: Path, engine: Engine, base: Base) -> Lock:
     )
 
 
-def _model_lock(path: Path, model: BakedModel, base: Base) -> Lock:
+def _list_lock(path: Path, what: str, pins: tuple[str, ...], base: Base) -> Lock:
+    """Return the lock of what is named one by one, without its dependencies."""
     return Lock(
         path=path,
-        subject=f"What {model.name} is made from, for Python {base.python} and glibc {base.glibc}.",
+        subject=f"{what}, for Python {base.python} and glibc {base.glibc}.",
         request=Request(
             python=base.python,
             glibc=base.glibc,
-            requirements=(model.requirement, *model.requirements),
+            requirements=pins,
             with_dependencies=False,
         ),
     )

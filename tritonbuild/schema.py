@@ -128,6 +128,8 @@ class Base(Image):
     boost: Archive | None = None
     # NVIDIA's own build of vLLM is in it, with torch and all that it needs.
     provides_vllm: bool = False
+    # Then: what the sample client needs and the base may lack. Installed beside the samples, as it stands here.
+    client: tuple[Pinned, ...] = ()
     evidence: tuple[Evidence, ...] = Field(min_length=1)
     note: str | None = None
 

@@ -112,6 +112,16 @@ class BuildSpec:
         return f"/usr/local/lib/python{self.base.python}/dist-packages"
 
     @property
+    def is_on_nvidias_base(self) -> bool:
+        """Whether the base is one of NVIDIA's, with a start-up script of its own."""
+        return self.base.ref.startswith("nvcr.io/")
+
+    @property
+    def entrypoint(self) -> str:
+        """The start-up script of NVIDIA's images."""
+        return "/opt/nvidia/nvidia_entrypoint.sh"
+
+    @property
     def triton(self) -> str:
         return self.facts.triton
 

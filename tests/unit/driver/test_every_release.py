@@ -15,8 +15,9 @@ from tritonbuild.errors import MatrixError
 from tritonbuild.identifiers import BuildId
 from tritonbuild.labels import static_labels
 from tritonbuild.loading import load_matrix
-from tritonbuild.locking import check_lock, promised_versions
+from tritonbuild.locking import promised_versions, row_locks
 from tritonbuild.matrix import Matrix
+from tritonbuild.rendering import render_dockerfile
 from tritonbuild.spec import BuildSpec, resolve_spec
 
 TEXT = """\
@@ -42,6 +43,7 @@ bases:
     glibc: "2.36"
     packages: [python3]
     provides_vllm: true
+    client: [tritonclient==2.67.0]
     evidence: [{source: a page, value: a value}]
 servers:
   vendor:
@@ -174,10 +176,27 @@ def test_where_the_base_provides_vllm_its_version_is_nvidias(from_base: BuildSpe
     assert "io.tritonbuild.torch" not in static_labels(from_base)
 
 
-def test_where_the_base_provides_vllm_there_is_no_lock(from_base: BuildSpec) -> None:
-    check_lock(from_base)
+def test_where_the_base_provides_vllm_there_is_no_lock_of_it(from_base: BuildSpec) -> None:
     assert promised_versions(from_base) == {"vllm": "0.19.0+6bc3197f.nv26.11"}
     assert (from_base.wheels, from_base.overrides, from_base.excludes) == ((), (), ())
+
+
+def test_where_the_base_provides_vllm_only_the_client_is_locked(from_base: BuildSpec) -> None:
+    (lock,) = row_locks(from_base)
+    assert lock.path.name == "client.lock"
+    assert lock.request.requirements == ("tritonclient==2.67.0",)
+    assert not lock.request.with_dependencies
+
+
+def test_where_the_base_provides_vllm_it_is_asserted_before_anything_is_installed(
+    minimal: BuildSpec, from_base: BuildSpec
+) -> None:
+    text = render_dockerfile(from_base)
+    check = text.index(f"python3 /run/check_vllm.py {from_base.vllm}\n")
+    assert text.index("FROM ${BASE_IMAGE} AS base\n") < check < text.index("apt-get install")
+    assert "requirements.lock" not in text
+    assert "COPY --from=client " in text
+    assert "check_vllm" not in render_dockerfile(minimal)
 
 
 def test_a_row_without_a_lock_is_dated_at_the_end_of_its_month(
@@ -233,6 +252,12 @@ def test_an_image_can_have_a_budget_of_its_own(
             '      "25.05": sha256',
             '      "25.05": sha256',
             "bases.minimal.digests.25.05: there is no such release; did you mean '25.04'?",
+        ),
+        (
+            "    client: [tritonclient==2.67.0]\n",
+            "",
+            "  with-vllm:",
+            "bases.with-vllm: a base that provides vLLM needs `client`",
         ),
         ("    tag: r{release}\n", "", "  compiled:", "servers.compiled: a source server needs 'tag'"),
         (

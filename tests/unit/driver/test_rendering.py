@@ -78,14 +78,18 @@ def test_a_dockerfile_knows_nothing_of_this_machine_or_day(rendered: dict[str, s
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_what_changes_most_comes_last(rendered: dict[str, str], row: str) -> None:
-    stages = re.findall(r"^FROM \S+ AS (\w+)$", rendered[row], flags=re.MULTILINE)
+def test_what_changes_most_comes_last(rendered: dict[str, str], spec_of: SpecOf, row: str) -> None:
+    stages = re.findall(r"^FROM \S+ AS (?!ngc)(\w+)$", rendered[row], flags=re.MULTILINE)
     left_out = [*(["model"] if "-cuda-" in row else []), *([] if row.endswith("-source") else ["compile"])]
-    expected = ["base", "python", "model", "compile", "server", "payload", "image"]
+    packages = "python" if spec_of(row).engine else "client"
+    expected = ["base", packages, "model", "compile", "server", "payload", "image"]
     assert stages == [stage for stage in expected if stage not in left_out]
     last = rendered[row].partition("\nFROM base AS image\n")[2]
     copied = re.findall(r"^COPY --from=(\w+) ", last, flags=re.MULTILINE)
-    assert copied == [stage for stage in stages if stage not in ("base", "compile", "image")]
+    # Out of a vendor's image come a tree and libraries.
+    assert list(dict.fromkeys(copied)) == [
+        stage for stage in stages if stage not in ("base", "compile", "image")
+    ]
     # Our own files must not invalidate a step that installs something.
     assert re.findall(r"^COPY (?!--from)(\S+)", rendered[row], flags=re.MULTILINE) == [
         "backend/",
@@ -151,7 +155,8 @@ def test_a_wheel_server_is_installed_by_its_pinned_hash(rendered: dict[str, str]
 def test_a_vendor_server_is_copied_out_of_its_image(rendered: dict[str, str], spec_of: SpecOf) -> None:
     text = rendered["24.08-cuda-ngc"]
     assert f"\nARG SERVER_IMAGE={spec_of('24.08-cuda-ngc').server.pinned_ref}\n" in text
-    assert "\nFROM ${SERVER_IMAGE} AS server\n" in text
+    assert "\nFROM ${SERVER_IMAGE} AS ngc\nFROM base AS server\n" in text
+    assert "--mount=type=bind,from=ngc,source=/,target=/run/ngc " in text
     assert "SERVER_IMAGE" not in rendered["24.08-cuda-pypi"]
 
 
