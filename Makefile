@@ -17,7 +17,7 @@ image: ## build and prove an image: make image RELEASE=24.10 FLAGS=--enable-gpu
 
 test: lint check test-unit ## everything: lint, unit tests, build the image, smoke-test it
 	./build.py --upstream-container-version=$(RELEASE) --no-smoke $(FLAGS)
-	$(VENV)/python -m pytest tests/buildx tests/image -v
+	$(VENV)/python -m pytest tests/buildx tests/image tests/conformance -v
 
 test-unit: venv ## unit tests only: no engine, no network, seconds
 	$(VENV)/python -m pytest tests/unit

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.images import Image
 
-from tritonbuild.errors import CommandFailed, ToolMissing
+from tritonbuild.errors import CommandFailed, RegistryFailed, RegistryRefused, ToolMissing
 from tritonbuild.layers import Layers, pair_layers
 from tritonbuild.references import split_registry
+
+# What engines say when a registry does not let them; it comes as text only.
+_REFUSED = re.compile(r"unauthorized|denied|no basic auth|authentication required", re.IGNORECASE)
 
 
 def connect(*, timeout: int = 600) -> docker.DockerClient:
@@ -56,6 +60,32 @@ def pull_image(client: docker.DockerClient, reference: str) -> str | None:
     except (APIError, DockerException) as error:
         return _first_line(error)
     return None
+
+
+def push_image(client: docker.DockerClient, reference: str, on_note: Callable[[str], None]) -> str:
+    """Push a tagged local image; return the digest (``sha256:...``) that the registry has it under.
+
+    Raises RegistryRefused when the registry does not let us, RegistryFailed when anything else goes wrong.
+    The engine signs in with what Docker's configuration has, and tries each layer several times.
+    """
+    repository, _, tag = reference.rpartition(":")
+    digest, trouble = "", ""
+    try:
+        for event in client.api.push(repository, tag=tag, stream=True, decode=True):
+            trouble = str(event.get("error", trouble))
+            digest = str((event.get("aux") or {}).get("Digest", digest))
+            if event.get("status") and event.get("id"):
+                on_note(f"{event['id']}: {event['status']} {event.get('progress', '')}".rstrip())
+    except (DockerException, requests.RequestException, ValueError) as error:
+        trouble = _first_line(error)
+    if _REFUSED.search(trouble):
+        message = f"{reference}: {trouble.splitlines()[0]}"
+        host = repository.partition("/")[0]
+        raise RegistryRefused(message, hint=f"docker login {host}, with an account that may push there")
+    if trouble or not digest:
+        message = f"{reference} cannot be pushed: {(trouble or 'the engine names no digest').splitlines()[0]}"
+        raise RegistryFailed(message, hint="run the same command again: what arrived is not sent twice")
+    return digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +139,12 @@ def tag_image(client: docker.DockerClient, image_id: str, reference: str) -> Non
     if not separator or "/" in tag:  # no tag, or the colon of a registry's port
         repository, tag = reference, "latest"
     client.images.get(image_id).tag(repository, tag=tag)
+
+
+def untag_image(client: docker.DockerClient, reference: str) -> None:
+    """Take a name from a local image; the image itself stays as long as it has another name."""
+    with suppress(ImageNotFound):
+        client.images.remove(reference, noprune=True)
 
 
 def image_facts(image: Image) -> dict[str, Any]:

@@ -116,6 +116,30 @@ class RowsFailed(BuildError):
     exit_code = 17
 
 
+class RegistryFailed(BuildError):
+    """A registry could not be reached, failed, or does not hold what it should."""
+
+    exit_code = 20
+
+
+class RegistryRefused(BuildError):
+    """A registry does not let us do what the step needs."""
+
+    exit_code = 21
+
+
+class NotTrusted(BuildError):
+    """An image, or the evidence beside it, is not what was released."""
+
+    exit_code = 22
+
+
+class NotPromoted(BuildError):
+    """An image lacks what its release needs, and so gets no tag."""
+
+    exit_code = 23
+
+
 def as_build_error(error: Exception) -> BuildError:
     """Return what to print for any exception."""
     if isinstance(error, BuildError):

@@ -30,6 +30,11 @@ def write_if_different(path: Path, text: str) -> bool:
     return True
 
 
+def digest_of(data: bytes) -> str:
+    """Return the digest of some bytes as OCI spells it, ``sha256:...``."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
     digest = hashlib.sha256()

@@ -14,6 +14,7 @@ BACKEND: Final = ROOT / "backend_src"
 SAMPLES: Final = ROOT / "samples"
 IMAGE_FILES: Final = ROOT / "image"
 IMAGE_TESTS: Final = ROOT / "tests" / "image"
+CONFORMANCE_TESTS: Final = ROOT / "tests" / "conformance"
 BUILD: Final = ROOT / "build"
 
 

@@ -63,6 +63,8 @@ class BuildResult:
     spec: BuildSpec
     tags: tuple[str, ...]
     image_id: str
+    revision: str
+    """The commit that the image says it was built from."""
     reused: bool
     """Whether the last build of the row made this very image."""
     size: int
@@ -241,8 +243,7 @@ def _build_locked(
         record = read_record(folder)
         reused = smoke.is_proven(record, image_id) and not options.force_smoke
         if reused:
-            skipped = tuple(record["smoke"]["skipped"])
-            result = SmokeResult(**{**record["smoke"], "skipped": skipped})
+            result = smoke.read_result(record["smoke"])
         else:
             with (
                 smoke.smoke_turn(spec, options.smoke_jobs, console),
@@ -258,6 +259,7 @@ def _build_locked(
         spec=spec,
         tags=tags,
         image_id=image_id,
+        revision=revision,
         reused=made_before,
         size=size,
         layers=layers,
@@ -279,7 +281,9 @@ def _known_facts(folder: Path, image_id: str) -> dict[str, Any] | None:
     return facts if same else None
 
 
-def smoke_row(spec: BuildSpec, image: str, build_dir: Path | None, console: Console) -> SmokeResult:
+def smoke_row(
+    spec: BuildSpec, image: str, build_dir: Path | None, console: Console, *, conformance: bool = False
+) -> SmokeResult:
     """Run the smoke tests of a row on any image that the engine has."""
     with _working_on(spec, build_dir) as folder:
         with console.logging_to(folder / "smoke.log"):
@@ -294,7 +298,7 @@ def smoke_row(spec: BuildSpec, image: str, build_dir: Path | None, console: Cons
                 smoke.smoke_turn(spec, 1, console),
                 console.step("smoke", f"{spec.name}: smoke tests on {image}") as step,
             ):
-                result = smoke.run_smoke(spec, image, image_id, folder, step)
+                result = smoke.run_smoke(spec, image, image_id, folder, step, conformance=conformance)
                 step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
         update_record(folder, smoke=result.as_record())
     return result

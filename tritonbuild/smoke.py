@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,11 +14,13 @@ from typing import Any
 from tritonbuild.console import Console, Step
 from tritonbuild.errors import CommandFailed, SmokeFailed
 from tritonbuild.files import sha256_tree
-from tritonbuild.paths import IMAGE_TESTS, ROOT, shown
+from tritonbuild.paths import CONFORMANCE_TESTS, IMAGE_TESTS, ROOT, shown
 from tritonbuild.process import run
 from tritonbuild.spec import BuildSpec
 from tritonbuild.turns import Turn
 
+# Why a test of a cuda image is skipped where it cannot be proven.
+NO_GPU = "no NVIDIA GPU on this host: text generation on the GPU is not proven"
 _RESULT = re.compile(r"^(?P<test>\S+::\S+).* (?P<result>PASSED|FAILED|ERROR|SKIPPED)")
 
 
@@ -34,6 +36,11 @@ class SmokeResult:
 
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def read_result(record: Mapping[str, Any]) -> SmokeResult:
+    """Return the result that ``as_record`` wrote."""
+    return SmokeResult(**{**record, "skipped": tuple(record["skipped"])})
 
 
 def tests_fingerprint() -> str:
@@ -74,8 +81,13 @@ def _read_junit(path: Path) -> tuple[int, int, tuple[str, ...]]:
     return len(cases) - failed - len(skipped), failed, skipped
 
 
-def run_smoke(spec: BuildSpec, image: str, image_id: str, folder: Path, step: Step) -> SmokeResult:
-    """Run the image tests; raise SmokeFailed unless all that could run passed."""
+def run_smoke(
+    spec: BuildSpec, image: str, image_id: str, folder: Path, step: Step, *, conformance: bool = False
+) -> SmokeResult:
+    """Run the image tests; raise SmokeFailed unless all that could run passed.
+
+    With ``conformance`` also those that hold the backend to upstream's contract, which take longer.
+    """
     report = folder / "smoke.xml"
     report.unlink(missing_ok=True)
 
@@ -91,6 +103,7 @@ def run_smoke(spec: BuildSpec, image: str, image_id: str, folder: Path, step: St
         "-m",
         "pytest",
         str(IMAGE_TESTS),
+        *([str(CONFORMANCE_TESTS)] if conformance else []),
         "-v",
         "--image",
         image,

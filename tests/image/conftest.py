@@ -19,7 +19,6 @@ from docker.models.containers import Container
 from docker.models.images import Image
 
 from tests.image.serving import (
-    NO_GPU,
     SECOND,
     InsideClient,
     Server,
@@ -32,6 +31,7 @@ from tritonbuild.identifiers import BuildId
 from tritonbuild.loading import load_matrix
 from tritonbuild.paths import MATRIX
 from tritonbuild.preparing import read_recipe
+from tritonbuild.smoke import NO_GPU
 from tritonbuild.spec import BuildSpec, default_source, resolve_spec
 from tritonbuild.tags import image_reference
 

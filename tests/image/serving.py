@@ -25,7 +25,6 @@ from testcontainers.core.container import DockerContainer
 testcontainers_config.ryuk_disabled = True
 
 HTTP, METRICS = 8000, 8002
-NO_GPU = "no NVIDIA GPU on this host: text generation on the GPU is not proven"
 # Loading a model for the first time on a slow, shared machine takes minutes.
 READY_WITHIN = 300
 # As in the `docker run` line that the build prints: vLLM's queues do not fit into Docker's 64 MB.

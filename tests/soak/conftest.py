@@ -42,8 +42,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture(scope="session")
 def shared(
-    image: Image,  # noqa: F811
-    spec: BuildSpec,  # noqa: F811
+    image: Image,
+    spec: BuildSpec,
     tmp_path_factory: pytest.TempPathFactory,
     measured: Callable[[str], None],
 ) -> Iterator[Stage]:

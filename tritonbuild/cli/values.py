@@ -13,6 +13,11 @@ from tritonbuild.identifiers import did_you_mean
 _NAME = r"[a-z0-9][a-z0-9./_-]*(:[0-9]+/[a-z0-9./_-]+)?(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?"
 _TAG = re.compile(_NAME)
 _IMAGE_REF = re.compile(_NAME + r"(@sha256:[0-9a-f]{64})?")
+_HOST = r"(localhost|[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+|[A-Za-z0-9-]+(?=:))(:[0-9]{1,5})?"
+_REPOSITORY = re.compile(rf"{_HOST}(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
+_IN_REGISTRY = re.compile(
+    rf"{_REPOSITORY.pattern}(:[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}})?(@sha256:[0-9a-f]{{64}})?"
+)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 _SECRET = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -100,3 +105,21 @@ def vllm_version(value: str) -> str:
         pass
     message = f"--vllm-version: {value!r} is not a version"
     raise UsageError(message, hint="such as 1.2.3.post1; `./build.py list` shows that of each row")
+
+
+def repository_name(value: str) -> str:
+    """Return the repository that images are released to."""
+    if not _REPOSITORY.fullmatch(value):
+        message = f"--registry: {value!r} is not HOST[:PORT]/NAME"
+        raise UsageError(
+            message, hint="such as registry.example/team/tritonserver or localhost:5000/tritonserver"
+        )
+    return value
+
+
+def image_reference_value(value: str) -> str:
+    """Return the reference of an image in a registry."""
+    if not _IN_REGISTRY.fullmatch(value):
+        message = f"{value!r} is not an image in a registry"
+        raise UsageError(message, hint="write HOST/NAME:TAG or HOST/NAME@sha256:DIGEST")
+    return value

@@ -749,7 +749,7 @@ def test_smoke_tests_the_rows_image_or_the_given_one(
 ) -> None:
     tested: list[str] = []
 
-    def smoke_row(spec: BuildSpec, reference: str, *_: object) -> SmokeResult:
+    def smoke_row(spec: BuildSpec, reference: str, *_: object, **__: object) -> SmokeResult:
         tested.append(reference)
         return SmokeResult(image_id="1", tests_sha256="2", passed=3, failed=0, skipped=("t: no GPU",))
 

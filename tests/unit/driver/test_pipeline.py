@@ -83,7 +83,7 @@ class Stages:
         stage(pipeline, "collect_secrets", lambda *_, **__: {"ca": Path("ca.pem")})
         stage(buildkit, "build", lambda *_, **__: self.image_id)
         stage(inspecting, "read_facts", lambda *_: self.facts)
-        stage(smoke, "run_smoke", lambda _, __, image_id, *___: self.proof(image_id))
+        stage(smoke, "run_smoke", lambda _, __, image_id, *___, **____: self.proof(image_id))
         stage(pipeline, "tag_image", lambda *_: None)
 
     def _image(self, name: str) -> Any:

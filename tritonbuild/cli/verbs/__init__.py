@@ -6,7 +6,20 @@ import argparse
 from typing import Final, Protocol
 
 from tritonbuild.cli.flags import Parser, Verbs
-from tritonbuild.cli.verbs import build, context, diff, doctor, inspect, listing, lock, render, show, smoke
+from tritonbuild.cli.verbs import (
+    build,
+    context,
+    diff,
+    doctor,
+    inspect,
+    listing,
+    lock,
+    release,
+    render,
+    show,
+    smoke,
+    verify,
+)
 from tritonbuild.console import Console
 
 
@@ -20,4 +33,17 @@ class Verb(Protocol):
         """Do what the verb is for; raise a BuildError where that fails."""
 
 
-VERBS: Final[tuple[Verb, ...]] = (build, listing, show, diff, render, lock, context, inspect, smoke, doctor)
+VERBS: Final[tuple[Verb, ...]] = (
+    build,
+    listing,
+    show,
+    diff,
+    render,
+    lock,
+    context,
+    inspect,
+    smoke,
+    release,
+    verify,
+    doctor,
+)

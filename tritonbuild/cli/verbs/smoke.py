@@ -20,6 +20,11 @@ def add_parser(verbs: Verbs) -> Parser:
     parser = verbs.add("smoke", "run the smoke tests against an image")
     add_row(parser)
     parser.add_argument("--image", metavar="REF", help="image to test (default: the row's tag)")
+    parser.add_argument(
+        "--conformance",
+        action="store_true",
+        help="also hold the backend to upstream's contract (minutes more)",
+    )
     add_vllm_version(parser)
     add_build_dir(parser, "where records go")
     return parser
@@ -31,7 +36,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
         message = f"--image names one image, but {len(specs)} rows are selected"
         raise UsageError(message, hint="select one row")
     for spec in specs:
-        result = smoke_row(spec, options.image or image_reference(spec), options.build_dir, console)
+        image = options.image or image_reference(spec)
+        result = smoke_row(spec, image, options.build_dir, console, conformance=options.conformance)
         console.result(f"{spec.name}: {result.passed} passed, {len(result.skipped)} skipped")
         for reason in result.skipped:
             console.result(f"  skipped {reason}")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.repository import LORAS
+from tests.conformance.fleet import Fleet
+from tests.conformance.repository import LORAS
 
 PROMPT = "What is Machine Learning?"
 NAMES = [None, *LORAS]

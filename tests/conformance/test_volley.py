@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.repository import can_embed
+from tests.conformance.fleet import Fleet
+from tests.conformance.repository import can_embed
 from tests.image.serving import PublishedClient
 from tritonbuild.spec import BuildSpec
 

@@ -6,8 +6,8 @@ import json
 import time
 from collections.abc import Callable
 
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.repository import SCRIPTS
+from tests.conformance.fleet import Fleet
+from tests.conformance.repository import SCRIPTS
 from tests.image.serving import check_output
 
 Process = tuple[int, str]

@@ -10,7 +10,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from tests.image.conformance.tinymodel import CONTEXT, write_lora, write_model
+from tests.conformance.tinymodel import CONTEXT, write_lora, write_model
 from tests.image.repository import config_text
 from tritonbuild.spec import BuildSpec
 

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Mapping
 
-from tests.image.conformance.fleet import Fleet
+from tests.conformance.fleet import Fleet
 from tests.image.serving import METRICS
 
 SAMPLE = re.compile(r"^vllm:(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)

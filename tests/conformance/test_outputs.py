@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.streams import Answer
+from tests.conformance.fleet import Fleet
+from tests.conformance.streams import Answer
 
 PROMPT = "In this example,"
 TOKENS = 5

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pytest
 import requests
 
-from tests.image.conformance.conftest import SECOND_HTTP, SECOND_METRICS
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.processes import list_processes, wait_for
-from tests.image.conformance.repository import REPOSITORY
+from tests.conformance.conftest import SECOND_HTTP, SECOND_METRICS
+from tests.conformance.fleet import Fleet
+from tests.conformance.processes import list_processes, wait_for
+from tests.conformance.repository import REPOSITORY
 from tests.image.repository import load_request
 from tests.image.serving import Reply, check_output
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.image.conformance import streams
-from tests.image.conformance.fleet import Fleet
+from tests.conformance import streams
+from tests.conformance.fleet import Fleet
 
 PROMPT = "The capital of France is"
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 12}

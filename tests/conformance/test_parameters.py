@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.tinymodel import CONTEXT
+from tests.conformance.fleet import Fleet
+from tests.conformance.tinymodel import CONTEXT
 
 PROMPT = "The capital of France is"
 PROMPTS = ["The most dangerous animal is", PROMPT, "The future of AI is"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.repository import can_constrain
+from tests.conformance.fleet import Fleet
+from tests.conformance.repository import can_constrain
 from tritonbuild.spec import BuildSpec
 
 PROMPT = "Is this film good?"

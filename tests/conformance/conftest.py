@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from docker.models.images import Image
 
-from tests.image.conformance.fleet import GRPC, Fleet
-from tests.image.conformance.repository import REPOSITORY, ROOT, can_embed, write_all
+from tests.conformance.fleet import GRPC, Fleet
+from tests.conformance.repository import REPOSITORY, ROOT, can_embed, write_all
+from tests.image.conftest import engine, gpus, image, pytest_runtest_makereport, spec  # noqa: F401  (shared)
 from tests.image.serving import HTTP, METRICS, PublishedClient, running
 from tritonbuild.spec import BuildSpec
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.repository import LORA, LORAS, ROOT, SCRIPTS, can_embed, engine_arguments
+from tests.conformance.fleet import Fleet
+from tests.conformance.repository import LORA, LORAS, ROOT, SCRIPTS, can_embed, engine_arguments
 from tests.image.serving import check_output
 from tritonbuild.spec import BuildSpec
 

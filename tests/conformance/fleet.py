@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.image.conformance import streams
+from tests.conformance import streams
 from tests.image.serving import PublishedClient, Server
 from tritonbuild.spec import BuildSpec
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.streams import infer
+from tests.conformance.fleet import Fleet
+from tests.conformance.streams import infer
 
 PROMPT = "The future of AI is"
 SAMPLING = json.dumps({"temperature": 0, "max_tokens": 12})

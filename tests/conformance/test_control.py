@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.metrics import read_page, read_samples
-from tests.image.conformance.processes import engines_of, list_processes, processes_of, wait_for
-from tests.image.conformance.streams import stream_to
+from tests.conformance.fleet import Fleet
+from tests.conformance.metrics import read_page, read_samples
+from tests.conformance.processes import engines_of, list_processes, processes_of, wait_for
+from tests.conformance.streams import stream_to
 from tests.image.repository import load_request
 from tests.image.serving import Reply, check_output
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.metrics import SETTLED_WITHIN, read_metrics
-from tests.image.conformance.repository import ENGINE
-from tests.image.conformance.streams import Stream
+from tests.conformance.fleet import Fleet
+from tests.conformance.metrics import SETTLED_WITHIN, read_metrics
+from tests.conformance.repository import ENGINE
+from tests.conformance.streams import Stream
 
 # Some are on their way when their client goes, and as many three times over wait for their turn.
 RUNNING = ENGINE["max_num_seqs"]

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.image.conformance.fleet import Fleet
-from tests.image.conformance.repository import can_embed
-from tests.image.conformance.streams import Answer, infer
-from tests.image.conformance.tinymodel import HIDDEN
+from tests.conformance.fleet import Fleet
+from tests.conformance.repository import can_embed
+from tests.conformance.streams import Answer, infer
+from tests.conformance.tinymodel import HIDDEN
 from tritonbuild.spec import BuildSpec
 
 TEXT = "The food was delicious"
