@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import filelock
 from docker.errors import ImageNotFound
 
 from tritonbuild import buildkit, inspecting, smoke
@@ -17,8 +16,9 @@ from tritonbuild.baking import named_origins
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, stage_context
 from tritonbuild.engine import image_facts, read_layers, tag_image
-from tritonbuild.errors import Busy, UsageError
+from tritonbuild.errors import UsageError
 from tritonbuild.files import sha256_file
+from tritonbuild.holding import holding
 from tritonbuild.host import ensure_engine
 from tritonbuild.images import FoundImage, PullPolicy, ensure_base, ensure_server
 from tritonbuild.labels import Origins, build_labels, describe_image
@@ -101,17 +101,8 @@ def _origins(base: FoundImage, server: FoundImage | None) -> Origins:
     )
 
 
-@contextmanager
-def _working_on(spec: BuildSpec, build_dir: Path | None) -> Iterator[Path]:
-    """Hold the row's folder; raise Busy when another process has it."""
-    folder = row_folder(spec.name, build_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(folder / "lock", timeout=0):
-            yield folder
-    except filelock.Timeout as error:
-        message = f"{spec.name} is being built or tested by another process"
-        raise Busy(message, hint="wait for it, or give this run its own --build-dir") from error
+def _working_on(spec: BuildSpec, build_dir: Path | None) -> AbstractContextManager[Path]:
+    return holding(row_folder(spec.name, build_dir), f"{spec.name} is being built or tested")
 
 
 def build_row(

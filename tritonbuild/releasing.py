@@ -9,21 +9,20 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import docker
-import filelock
 
 from tritonbuild import sbom, smoke
 from tritonbuild.console import Console
 from tritonbuild.engine import pull_image, push_image, tag_image, untag_image
-from tritonbuild.errors import Busy, NotPromoted, RegistryFailed
+from tritonbuild.errors import NotPromoted, RegistryFailed
 from tritonbuild.evidence import PROVENANCE, SBOM, SMOKE, attach_evidence
 from tritonbuild.files import write_atomic
+from tritonbuild.holding import holding
 from tritonbuild.host import ensure_engine
 from tritonbuild.oci import Manifest
 from tritonbuild.paths import BUILD
@@ -74,7 +73,8 @@ def release_row(spec: BuildSpec, options: ReleaseOptions, console: Console) -> R
     # Before anything is built: a key that cannot sign, or a registry's name that is none.
     signer = read_signer(options.key) if options.key else None
     repository = Repository(options.repository)
-    with _working_on(spec, options) as folder:
+    place = release_folder(spec, options.repository, options.build.build_dir)
+    with holding(place, f"{spec.row} is being released to {options.repository}") as folder:
         result = build_row(spec, options.build, console)
         revision = _check_revision(spec, result, options)
         with console.logging_to(folder / "release.log"):
@@ -118,18 +118,6 @@ def release_row(spec: BuildSpec, options: ReleaseOptions, console: Console) -> R
         passed=proof.passed,
         skipped=proof.skipped,
     )
-
-
-@contextmanager
-def _working_on(spec: BuildSpec, options: ReleaseOptions) -> Iterator[Path]:
-    folder = release_folder(spec, options.repository, options.build.build_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(folder / "lock", timeout=0):
-            yield folder
-    except filelock.Timeout as error:
-        message = f"{spec.row} is being released to {options.repository} by another process"
-        raise Busy(message, hint="wait for it, or give this run its own --build-dir") from error
 
 
 def _check_revision(spec: BuildSpec, result: BuildResult, options: ReleaseOptions) -> str:
