@@ -245,3 +245,14 @@ def test_a_model_folder_is_known_by_its_name(tmp_path: Path, weights: str) -> No
     link.symlink_to(folder)
     assert check_model_folder(folder).name == "My-Model-1.5"
     assert check_model_folder(link).name == "My-Model-1.5"
+
+
+@pytest.mark.parametrize("name", ["a b", 'a"b', "a;id", "a$(id)", "a\nRUN id", ".hidden", "-x", "ä"])
+def test_a_model_folder_whose_name_could_be_taken_for_more_is_refused(tmp_path: Path, name: str) -> None:
+    """Its name stands in model.json, in image.json and in a path of the image."""
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "config.json").touch()
+    (folder / "model.safetensors").touch()
+    with pytest.raises(UsageError, match="is not a name for a model"):
+        check_model_folder(folder)
