@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
-from tritonbuild.errors import UnsupportedFeature
+from tritonbuild.errors import UnsupportedFeature, UsageError
+from tritonbuild.identifiers import did_you_mean
 
 # Flag -> why it is accepted without an effect.
 ALWAYS_SO: Final[Mapping[str, str]] = {
@@ -55,6 +56,16 @@ REFUSED: Final[Mapping[str, tuple[str, str]]] = {
     "--work-dir": ("that is compose.py's flag", "write --build-dir DIR"),
 }
 
+# Flag -> the values that say how it is anyway, those that upstream knows besides, and why they cannot be.
+ONLY: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...], str]]] = {
+    "--target-platform": (
+        ("linux",),
+        ("igpu", "jetpack", "rhel", "windows"),
+        "every image is Debian's or Ubuntu's Linux",
+    ),
+    "--target-machine": (("x86_64", "amd64"), ("aarch64", "arm64"), "every image is for x86_64"),
+}
+
 # Key of upstream's --build-secret that steers its build -> why it cannot be honoured.
 REFUSED_SECRETS: Final[Mapping[str, str]] = {
     "build_public_vllm": "vLLM is always the public one, or the one of the base image",
@@ -79,9 +90,27 @@ def check_secret_key(name: str) -> None:
         raise UnsupportedFeature(message, hint="leave it out; `./build.py show ROW` prints every pin")
 
 
+def _only(flag: str) -> Callable[[str], str]:
+    """Return a type that takes the values which change nothing."""
+    taken, others, why = ONLY[flag]
+
+    def check(value: str) -> str:
+        if value in taken:
+            return value
+        if value in others:
+            message = f"{flag} {value} cannot be honoured: {why}"
+            raise UnsupportedFeature(message, hint=f"leave it out, or write {flag} {taken[0]}")
+        message = f"{flag}: unknown value {value!r}"
+        raise UsageError(message, hint=did_you_mean(value, [*taken, *others]))
+
+    return check
+
+
 def add_upstream_flags(parser: argparse._ActionsContainer) -> None:
-    """Add the flags of both tables; --help shows the first, docs/command-line.md both."""
+    """Add the flags of the tables; --help leaves out those that are refused, docs/command-line.md has all."""
     for flag, why in ALWAYS_SO.items():
         parser.add_argument(flag, action="store_true", help=f"always so: {why}")
+    for flag, (taken, _, _) in ONLY.items():
+        parser.add_argument(flag, type=_only(flag), metavar=taken[0], help=f"always so: {taken[0]}")
     for flag in REFUSED:
         parser.add_argument(flag, action=_Refuse, nargs="?", help=argparse.SUPPRESS)

@@ -12,6 +12,7 @@ import pytest
 
 from tritonbuild import batch, records
 from tritonbuild.cli import choosing, verbs
+from tritonbuild.cli.compile_flags import _OWN as COMPILE_FLAGS
 from tritonbuild.cli.parsing import make_parser, parse_arguments
 from tritonbuild.cli.upstream import ALWAYS_SO
 from tritonbuild.cli.upstream import REFUSED as REFUSED_FLAGS
@@ -573,58 +574,57 @@ SMUGGLED = ["a\nRUN id", 'a"b', "a'b", "a;id", "a$(id)", "a b", "a`id`", "a|b", 
 SMUGGLED += ["a\tb", "a\r", "\n", "a\x00b", "ä", "\uff12", "a\u2028b", "${a}", "a>b", "a*b", "-"]
 
 
+# How each flag is given such a value.
+SMUGGLING: dict[str, Callable[[str], list[str]]] = {
+    "tag": lambda v: ["--tag", f"x:{v}"],
+    "repository": lambda v: ["--tag", f"{v}:x"],
+    "base": lambda v: [f"--image=base,{v}"],
+    "base-tag": lambda v: [f"--image=base,x:{v}"],
+    "secret": lambda v: ["--build-secret", f"{v},src=x" if v else "a,b", __file__],
+    "release": lambda v: [
+        f"--upstream-container-version=24.08{v}" if v else "--upstream-container-version=2408"
+    ],
+    "source": lambda v: [f"--server-source={v}"],
+    "container": lambda v: [f"--container-version=24.08{v}" if v else "--container-version="],
+    "triton-container": lambda v: [f"--triton-container-version={v}"],
+    "triton": lambda v: [f"--version=2.49.0{v}" if v else "--version="],
+    "release-version": lambda v: [f"--release-version={v}"],
+    "vllm": lambda v: [f"--vllm-version=0.29.0{v}" if v else "--vllm-version=", "--allow-unverified"],
+    "build-id": lambda v: [f"--build-id={v}"],
+    "build-sha": lambda v: [f"--build-sha={v}"],
+    "gpu-base": lambda v: [f"--image=gpu-base,{v}"],
+    "image-key": lambda v: [f"--image={v},x:1"],
+    "endpoint": lambda v: [f"--endpoint={v}"],
+    "fs": lambda v: [f"--filesystem={v}"],
+    "backend": lambda v: [f"--backend={v}"],
+    "branch": lambda v: [f"--backend=python:r24.08{v}" if v else "--backend=python:x"],
+    "jobs": lambda v: [f"--jobs={v}"],
+    "smoke-jobs": lambda v: [f"--smoke-jobs={v}"],
+    "compile-jobs": lambda v: [f"--build-parallel={v}"],
+    "mirror": lambda v: [f"--registry-mirror={v}"],
+    "mirror-path": lambda v: [f"--registry-mirror=mirror.example/{v}"],
+    "platform": lambda v: [f"--target-platform={v}"],
+    "machine": lambda v: [f"--target-machine={v}"],
+}
+# Flags whose value is a path of this machine or a pattern: looked up, never written into anything.
+LOOKED_UP = {"--build-dir", "--wheelhouse", "--ca-cert", "--bake-model", "--skip"}
+
+
+def test_every_flag_with_a_value_is_tried_or_looked_up() -> None:
+    """Those of a server from source are tried in test_compile_flags.py, on rows that have one."""
+    actions = [a for a in make_parser()[1]["build"]._actions if a.option_strings and a.nargs != 0]
+    tried = {
+        word.partition("=")[0] for words in SMUGGLING.values() for word in words("x") if word[:2] == "--"
+    }
+    open_flags = {a.option_strings[-1] for a in actions} - tried - LOOKED_UP - set(REFUSED_FLAGS)
+    open_flags -= {f"--{name.replace('_', '-')}" for name in COMPILE_FLAGS}
+    assert open_flags == set()
+
+
 @pytest.mark.parametrize("value", SMUGGLED)
-@pytest.mark.parametrize(
-    "words",
-    [
-        lambda v: ["--tag", f"x:{v}"],
-        lambda v: ["--tag", f"{v}:x"],
-        lambda v: [f"--image=base,{v}"],
-        lambda v: [f"--image=base,x:{v}"],
-        lambda v: ["--build-secret", f"{v},src=x" if v else "a,b", __file__],
-        lambda v: [f"--upstream-container-version=24.08{v}" if v else "--upstream-container-version=2408"],
-        lambda v: [f"--server-source={v}"],
-        lambda v: [f"--container-version=24.08{v}" if v else "--container-version="],
-        lambda v: [f"--triton-container-version={v}"],
-        lambda v: [f"--version=2.49.0{v}" if v else "--version="],
-        lambda v: [f"--release-version={v}"],
-        lambda v: [f"--vllm-version=0.29.0{v}" if v else "--vllm-version=", "--allow-unverified"],
-        lambda v: [f"--build-id={v}"],
-        lambda v: [f"--build-sha={v}"],
-        lambda v: [f"--image=gpu-base,{v}"],
-        lambda v: [f"--image={v},x:1"],
-        lambda v: [f"--endpoint={v}"],
-        lambda v: [f"--filesystem={v}"],
-        lambda v: [f"--backend={v}"],
-        lambda v: [f"--backend=python:r24.08{v}" if v else "--backend=python:x"],
-    ],
-    ids=[
-        "tag",
-        "repository",
-        "base",
-        "base-tag",
-        "secret",
-        "release",
-        "source",
-        "container",
-        "triton-container",
-        "triton",
-        "release-version",
-        "vllm",
-        "build-id",
-        "build-sha",
-        "gpu-base",
-        "image-key",
-        "endpoint",
-        "fs",
-        "backend",
-        "branch",
-    ],
-)
-def test_nothing_can_be_smuggled_in(
-    run_cli: Cli, built: list[Any], words: Callable[[str], list[str]], value: str
-) -> None:
-    outcome = run_cli(*words(value))
+@pytest.mark.parametrize("flag", SMUGGLING)
+def test_nothing_can_be_smuggled_in(run_cli: Cli, built: list[Any], flag: str, value: str) -> None:
+    outcome = run_cli(*SMUGGLING[flag](value))
     assert outcome.code in (2, 5), outcome.err
     assert len(outcome.errors) == len(outcome.hints) == 1, outcome.err
     assert len(outcome.err.splitlines()) == 2, outcome.err

@@ -34,9 +34,29 @@ def test_every_exit_code_is_documented(documentation: str, code: int) -> None:
     assert re.search(rf"(?<![\w.]){code}(?![\w.])", "\n".join(sections)), "no section on exit codes names it"
 
 
-def test_every_build_flag_is_documented(documentation: str) -> None:
-    flags = [f for f in make_parser()[1]["build"].known_flags() if f.startswith("--") and f != "--help"]
-    assert not [flag for flag in flags if not re.search(rf"{flag}\b", documentation)]
+def _flags_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
+
+
+def _known_flags(*verbs: str) -> set[str]:
+    parsers = make_parser()[1]
+    flags = {flag for verb in verbs or parsers for flag in parsers[verb].known_flags()}
+    return {flag for flag in flags if flag.startswith("--")} - {"--help"}
+
+
+COMMAND_LINE = (ROOT / "docs" / "command-line.md").read_text(encoding="utf-8")
+
+
+def test_every_flag_of_a_build_is_on_the_page_of_the_command_line() -> None:
+    assert _known_flags("build") - _flags_in(COMMAND_LINE) == set()
+
+
+def test_every_flag_of_every_verb_is_documented(documentation: str) -> None:
+    assert _known_flags() - _flags_in(documentation) == set()
+
+
+def test_the_page_of_the_command_line_names_no_flag_that_is_none() -> None:
+    assert _flags_in(COMMAND_LINE) - _known_flags() == set()
 
 
 def test_the_readme_shows_every_row(matrix: Matrix) -> None:

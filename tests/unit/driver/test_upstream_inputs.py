@@ -104,6 +104,18 @@ INPUTS: list[tuple[str, str, Refused | Plan]] = [
         ),
     ),
     (
+        "a Debian host needs --target-platform=linux",
+        "--target-platform=linux --target-machine=x86_64 --dryrun",
+        Plan(("row      24.08-cpu-pypi",)),
+    ),
+    (
+        "a platform that no image is for",
+        "--target-platform=igpu",
+        Refused(
+            5, "--target-platform igpu cannot be honoured: every image is Debian's", "--target-platform linux"
+        ),
+    ),
+    (
         "the same with a backend of another release",
         "--upstream-container-version=24.10 --backend=vllm:main",
         Refused(5, "24.10-cpu-pypi holds vllm of r24.10, not of 'main'", "--backend=vllm:r24.10"),
@@ -173,7 +185,9 @@ UPSTREAM = re.findall(
     --cache --cmake-dir --container-memory --container-prebuild-command --container-version --dcgm-version
     --dryrun --enable-all --enable-cpu-metrics --enable-gpu --enable-gpu-metrics --enable-logging
     --enable-mali-gpu --enable-metrics --enable-nvtx --enable-stats --enable-tracing --endpoint --filesystem
-    --image --install-dir --library-paths --no-container-build --no-container-interactive --no-container-pull
+    --build-type --extra-backend-cmake-arg --extra-core-cmake-arg --github-organization
+    --min-compute-capability --override-backend-cmake-arg --override-core-cmake-arg --repo-tag
+    --target-machine --target-platform --image --install-dir --library-paths --no-container-build --no-container-interactive --no-container-pull
     --no-container-source --no-core-build --no-force-clone --ort-openvino-version --ort-version --quiet
     --release-version --repoagent --rhel-py-version --standalone-openvino-version --tmp-dir
     --triton-container-version --triton-wheels-dependencies-group --upstream-container-version
