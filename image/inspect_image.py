@@ -32,6 +32,8 @@ ENDPOINTS = {
     "vertex-ai": "--allow-vertex-ai",
 }
 ABILITIES = {
+    # It shares its requests with the core, which may be done with one before the client is.
+    "cancellation": ("bin/tritonserver", b"_Sp_counted_deleterIP29TRITONSERVER_InferenceRequest"),
     "coroutines": ("backends/python/triton_python_backend_stub", b"run_coroutine_threadsafe"),
     "float-parameters": ("bin/tritonserver", b"TRITONSERVER_InferenceRequestSetDoubleParameter"),
     "histograms": ("backends/python/triton_python_backend_stub", b"HISTOGRAM"),

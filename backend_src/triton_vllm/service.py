@@ -231,8 +231,8 @@ class Service:
     def _cancel_abandoned(self) -> int:
         """Return how many requests were looked at.
 
-        Nothing of them may outlive this: until the last reference to a sender is gone, Triton before
-        2.45 does not let go of the model.
+        Nothing of them may outlive this: until the last reference to a sender is gone, Triton 2.41 to
+        2.48 does not let go of the model.
         """
         with self._lock:
             watched = list(self._active.items())

@@ -124,12 +124,14 @@ class Stream:
 
 @contextmanager
 def stream_to(address: str) -> Iterator[Stream]:
-    """Open a stream, and cancel what is left on it in the end."""
+    """Open a stream, and wait for what is left on it in the end, or cancel it after a failure."""
     stream = Stream(address)
     try:
         yield stream
-    finally:
+    except BaseException:
         stream.close(cancel=True)
+        raise
+    stream.close()
 
 
 def infer(

@@ -53,7 +53,7 @@ def _change(facts: dict[str, Any], name: str) -> None:
         ),
         (
             "ability",
-            "the server's abilities are none; versions.yaml says coroutines, float-parameters, histograms,"
+            "the server's abilities are none; versions.yaml says cancellation, coroutines, float-parameters, histograms,"
             " transaction-policy, unique-shared-memory",
         ),
         ("root", "the image runs as root"),
