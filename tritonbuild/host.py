@@ -153,6 +153,8 @@ def make_base(client: docker.DockerClient, base: Base, name: str, step: Step, *,
                 "--dpkgopt=path-exclude=/usr/share/locale/*",
                 "--dpkgopt=path-exclude=/usr/share/doc/*",
                 "--dpkgopt=path-include=/usr/share/doc/*/copyright",
+                # It copies these two from the host.
+                '--customize-hook=rm -f "$1/etc/hostname"; install -m 644 /dev/null "$1/etc/resolv.conf"',
                 str(base.suite),
                 str(archive),
             ],

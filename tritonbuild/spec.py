@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,6 +171,12 @@ class BuildSpec:
     def epoch(self) -> int:
         """SOURCE_DATE_EPOCH of the row, in seconds since 1970."""
         return int(self.as_of.timestamp())
+
+    @property
+    def base_epoch(self) -> int:
+        """The same of the base, which rows of different dates share; the row's where it has no date."""
+        date = self.base.date
+        return calendar.timegm(date.timetuple()) if date else self.epoch
 
     @property
     def overrides(self) -> tuple[Override, ...]:

@@ -82,13 +82,13 @@ def test_what_changes_most_comes_last(rendered: dict[str, str], spec_of: SpecOf,
     stages = re.findall(r"^FROM \S+ AS (?!ngc)(\w+)$", rendered[row], flags=re.MULTILINE)
     left_out = [*(["model"] if "-cuda-" in row else []), *([] if row.endswith("-source") else ["compile"])]
     packages = "python" if spec_of(row).engine else "client"
-    expected = ["base", packages, "model", "compile", "server", "payload", "image"]
+    expected = ["mounted", "base", packages, "model", "compile", "server", "payload", "image"]
     assert stages == [stage for stage in expected if stage not in left_out]
     last = rendered[row].partition("\nFROM base AS image\n")[2]
-    copied = re.findall(r"^COPY --from=(\w+) ", last, flags=re.MULTILINE)
+    laid = re.findall(r"^RUN --mount=type=bind,from=(\w+),", last, flags=re.MULTILINE)
     # Out of a vendor's image come a tree and libraries.
-    assert list(dict.fromkeys(copied)) == [
-        stage for stage in stages if stage not in ("base", "compile", "image")
+    assert list(dict.fromkeys(laid)) == [
+        stage for stage in stages if stage not in ("mounted", "base", "compile", "image")
     ]
     # Our own files must not invalidate a step that installs something.
     assert re.findall(r"^COPY (?!--from)(\S+)", rendered[row], flags=re.MULTILINE) == [
@@ -141,7 +141,28 @@ def test_the_image_serves_as_a_plain_user(spec_of: SpecOf, rendered: dict[str, s
     assert "\nHEALTHCHECK " in last
     assert 'CMD ["tritonserver", "--model-repository=/opt/tritonserver/model_repository"]' in last
     assert f"TRITON_SERVER_VERSION={spec_of(row).triton}" in last
-    assert not re.search(r"^RUN ", last, flags=re.MULTILINE)
+    runs = re.findall(r"^RUN (.*)$", last, flags=re.MULTILINE)
+    assert all(re.fullmatch(r"--mount=\S+ cp -a /mnt/\. /\S+/", run) for run in runs)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_nothing_dates_a_folder_of_the_image_with_the_time_of_the_build(
+    rendered: dict[str, str], row: str
+) -> None:
+    """COPY from a stage does, except onto the root: the first layer is of that kind."""
+    assert re.findall(r"^COPY --from=.*$", rendered[row], flags=re.MULTILINE) == [
+        "COPY --from=mounted /tree/ /"
+    ]
+
+
+def test_rows_with_one_engine_differ_only_after_what_they_share(rendered: dict[str, str]) -> None:
+    """No date, no release in a step whose layer images of several releases have in common."""
+    first, second = (
+        rendered[row].partition("\n# --- base")[2].partition("\n# --- server")[0]
+        for row in ("24.08-cpu-pypi", "24.10-cpu-pypi")
+    )
+    assert first == second
+    assert "convert_gguf" in first
 
 
 def test_the_base_is_pinned_by_digest_where_it_is_known(rendered: dict[str, str], cpu: BuildSpec) -> None:
@@ -177,13 +198,13 @@ def test_rows_with_the_same_engine_share_their_layers(rendered: dict[str, str]) 
 @pytest.mark.parametrize(
     ("model_from", "present", "absent"),
     [
-        ("none", [], ["AS model", "--from=model", "convert_gguf"]),
+        ("none", [], ["AS model", "from=model", "convert_gguf"]),
         (
             "folder",
-            ["COPY model/ /opt/tritonserver/models/", "COPY --from=model"],
+            ["COPY model/ /opt/tritonserver/models/", "from=model,"],
             ["convert_gguf", "model.lock"],
         ),
-        ("package", ["convert_gguf", "model.lock", "COPY --from=model"], ["COPY model/"]),
+        ("package", ["convert_gguf", "model.lock", "from=model,"], ["COPY model/"]),
     ],
 )
 def test_the_baked_model_comes_from_where_it_was_asked(

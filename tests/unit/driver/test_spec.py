@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import pytest
@@ -68,6 +69,13 @@ def test_each_variant_has_its_own_size_budget(cpu: BuildSpec, cuda: BuildSpec) -
 
 def test_the_epoch_is_the_cutoff_of_the_lock(cuda: BuildSpec) -> None:
     assert cuda.epoch == 1725148800  # 2024-09-01T00:00:00Z
+
+
+def test_rows_of_one_base_date_it_alike(cpu: BuildSpec, cuda: BuildSpec) -> None:
+    assert cpu.epoch != cuda.epoch
+    assert cpu.base_epoch == cuda.base_epoch == 1787529600  # 2026-08-24T00:00:00Z
+    undated = dataclasses.replace(cuda, base=cuda.base.model_copy(update={"date": None}))
+    assert undated.base_epoch == cuda.epoch
 
 
 def test_bases_with_a_digest_are_pinned_by_it(cpu: BuildSpec, spec_of: SpecOf) -> None:

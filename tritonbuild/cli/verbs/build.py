@@ -191,7 +191,7 @@ def _print_plan(
     argv = buildkit.build_argv(
         buildkit.Builder(("docker", "build")),
         context=folder / "context",
-        build_args={**image_arguments(base, server), **compiling.arguments(spec)},
+        build_args={**image_arguments(spec, base, server), **compiling.arguments(spec)},
         labels=given_labels(options.build_id, options.build_sha),
         secrets={},
         iidfile=folder / "image.id",
