@@ -7,7 +7,7 @@ BENCH_FLAGS ?=
 VENV    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help image test test-unit test-daemon lint render lock check check-locks soak api-facts bench clean
+.PHONY: help image test test-unit test-daemon lint render lock check check-locks reproduce soak api-facts bench clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ lock: venv ## resolve all requirement locks anew
 	./build.py lock
 	$(VENV)/uv pip compile requirements.in --universal --python-version 3.10 --generate-hashes \
 	  --no-header --no-emit-index-url --no-emit-find-links --quiet --output-file requirements.txt
+
+reproduce: venv ## build the default cpu row twice from nothing and compare the images
+	./build.py reproduce $(RELEASE)-cpu-pypi
 
 soak: venv ## crowds, malformed requests and killed processes against the built image, under 10 minutes
 	$(VENV)/python -m pytest tests/soak -v

@@ -106,6 +106,18 @@ def versions():
     return {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions()}
 
 
+def debian():
+    """Return name -> version of every installed Debian package; a mirror has only the newest."""
+    listed = subprocess.run(
+        ["dpkg-query", "--show", "--showformat", "${binary:Package} ${Version} ${db:Status-Status}\n"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+    rows = [line.split(" ") for line in listed.splitlines()]
+    return {name: version for name, version, status in rows if status == "installed"}
+
+
 print(
     json.dumps(
         {
@@ -115,6 +127,7 @@ print(
             "abilities": abilities(),
             "parts": parts(),
             "packages": versions(),
+            "debian": debian(),
             "compilers": [c for c in ("cc", "gcc", "g++", "clang", "nvcc", "ld") if shutil.which(c)],
             "backend_files": sorted(p.name for p in (ROOT / "backends/vllm").iterdir()),
         }

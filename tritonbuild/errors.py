@@ -116,6 +116,12 @@ class RowsFailed(BuildError):
     exit_code = 17
 
 
+class ImagesDiffer(BuildError):
+    """Two images that were to be the same are not."""
+
+    exit_code = 18
+
+
 class RegistryFailed(BuildError):
     """A registry could not be reached, failed, or does not hold what it should."""
 

@@ -109,24 +109,7 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--dryrun", "--dry-run", action="store_true", help="say what would happen, touch nothing"
     )
-    add_build_dir(how, "where logs, records and the context go (default: build/)")
-    add_wheelhouse(how, "folder of wheels to use before downloading (repeat)")
-    how.add_argument(
-        "--ca-cert",
-        type=Path,
-        metavar="FILE",
-        help="certificates to trust while building; not kept in the image",
-    )
-    how.add_argument(
-        "--build-secret",
-        action="append",
-        nargs=2,
-        default=[],
-        metavar=("NAME", "FILE"),
-        help="a BuildKit secret for the build steps (repeat)",
-    )
-    add_registry_mirror(how)
-    how.add_argument("--no-container-pull", action="store_true", help="never pull an image")
+    add_input_flags(how)
     how.add_argument("--pull", action="store_true", help="pull base and server image even if they are here")
     how.add_argument(
         "--jobs", type=count("--jobs"), default=1, metavar="N", help="rows at work at the same time"
@@ -159,12 +142,30 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
     add_upstream_flags(parser.add_argument_group("upstream's flags for what is always so here"))
 
 
-def check_build_flags(options: argparse.Namespace) -> str | None:
-    """Check what one value alone does not show; return the base image override."""
-    bases = {reference for key, reference in options.image if key == "base"}
-    if len(bases) > 1:
-        message = f"--image: {len(bases)} base images are given: {', '.join(sorted(bases))}"
-        raise UsageError(message, hint="give one of them")
+def add_input_flags(how: argparse._ActionsContainer) -> None:
+    """Add the flags that say where a build takes things from and where it leaves things."""
+    add_build_dir(how, "where logs, records and the context go (default: build/)")
+    add_wheelhouse(how, "folder of wheels to use before downloading (repeat)")
+    how.add_argument(
+        "--ca-cert",
+        type=Path,
+        metavar="FILE",
+        help="certificates to trust while building; not kept in the image",
+    )
+    how.add_argument(
+        "--build-secret",
+        action="append",
+        nargs=2,
+        default=[],
+        metavar=("NAME", "FILE"),
+        help="a BuildKit secret for the build steps (repeat)",
+    )
+    add_registry_mirror(how)
+    how.add_argument("--no-container-pull", action="store_true", help="never pull an image")
+
+
+def check_input_flags(options: argparse.Namespace) -> None:
+    """Check the files and folders that ``add_input_flags`` asks for."""
     for name, file in options.build_secret:
         check_secret_name(name)
         check_secret_key(name)
@@ -175,6 +176,15 @@ def check_build_flags(options: argparse.Namespace) -> str | None:
         if not folder.is_dir():
             message = f"--wheelhouse: {folder} is not a folder"
             raise UsageError(message, hint="name a folder that holds *.whl files")
+
+
+def check_build_flags(options: argparse.Namespace) -> str | None:
+    """Check what one value alone does not show; return the base image override."""
+    bases = {reference for key, reference in options.image if key == "base"}
+    if len(bases) > 1:
+        message = f"--image: {len(bases)} base images are given: {', '.join(sorted(bases))}"
+        raise UsageError(message, hint="give one of them")
+    check_input_flags(options)
     if options.json and options.dryrun:
         message = "--json and --dryrun are given together"
         raise UsageError(

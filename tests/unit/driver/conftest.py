@@ -203,6 +203,7 @@ def facts_of() -> Callable[[BuildSpec], dict[str, Any]]:
             "abilities": sorted(name for name, has in spec.abilities.items() if has),
             "parts": {"python: torch": 700_000_000, "python: vllm": 400_000_000, "server": 150_000_000},
             "packages": dict(_locked(spec.folder / "requirements.lock")),
+            "debian": {"curl": "7.88.1-10+deb12u14"},
             "compilers": ["gcc"] if spec.is_cuda else [],
             "backend_files": ["model.py"],
         }

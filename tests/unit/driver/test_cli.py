@@ -818,7 +818,7 @@ def test_help_ends_well(run_cli: Cli, capsys: pytest.CaptureFixture[str], words:
 
 def test_help_names_every_verb_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
     text = make_parser()[0].format_help()
-    assert all(re.search(rf"^    {verb} ", text, flags=re.MULTILINE) for verb in make_parser()[1])
+    assert all(re.search(rf"^    {verb}\s", text, flags=re.MULTILINE) for verb in make_parser()[1])
     codes = {kind.exit_code for kind in BuildError.__subclasses__()}
     assert all(re.search(rf"\b{code} ", text) for code in codes | {0, 1, 130})
 

@@ -24,6 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("spec", "contradictions"),
     ("loading",),
     (
+        *("exported", "debian", "trees"),
         *("tags", "labels", "features", "records", "findings", "layers", "sources"),
         *("oci", "provenance", "signing"),
     ),
@@ -37,8 +38,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("registry", "registrysession", "promoting", "sbom", "evidence", "trust"),
     ),
     ("preparing",),
-    ("pipeline", "comparing", "doctor"),
-    ("summary", "batch", "releasing"),
+    ("pipeline", "comparing", "doctor", "imagediff"),
+    ("summary", "batch", "releasing", "reproducing"),
     ("overview",),
     ("cli.values",),
     ("cli.flags", "cli.upstream"),

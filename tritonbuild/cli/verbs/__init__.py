@@ -8,6 +8,7 @@ from typing import Final, Protocol
 from tritonbuild.cli.flags import Parser, Verbs
 from tritonbuild.cli.verbs import (
     build,
+    compare,
     context,
     diff,
     doctor,
@@ -16,6 +17,7 @@ from tritonbuild.cli.verbs import (
     lock,
     release,
     render,
+    reproduce,
     show,
     smoke,
     verify,
@@ -45,5 +47,7 @@ VERBS: Final[tuple[Verb, ...]] = (
     smoke,
     release,
     verify,
+    compare,
+    reproduce,
     doctor,
 )
