@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -117,12 +118,14 @@ def build_rows(
         while (spec := queue.take()) is not None:
             own = console.for_row(spec.name if several else "")
             outcomes[spec.row] = outcome = _attempt(spec, options, own, queue)
+            show(f"{len(outcomes)} of {len(specs)} rows done")
             if several and outcome.error:
                 own.error(as_build_error(outcome.error))
 
     # Daemons, so that a second Ctrl-C ends the process whatever they wait for.
     threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(specs)))]
-    with console.board():
+    with console.board() if several else nullcontext(lambda _: None) as show:
+        show(f"{len(specs)} rows")
         try:
             for thread in threads:
                 thread.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TextIO
 from rich.console import Console as RichConsole
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from tritonbuild.errors import BuildError, CommandFailed
 from tritonbuild.process import Children
@@ -26,11 +26,12 @@ _TAIL_WIDTH = 160
 def _make_progress(console: RichConsole) -> Progress:
     return Progress(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[detail]}"),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        TimeElapsedColumn(table_column=Column(no_wrap=True, min_width=7)),
+        TextColumn("[dim]{task.fields[detail]}", table_column=Column(no_wrap=True, ratio=1)),
         console=console,
         transient=True,
+        expand=True,
     )
 
 
@@ -140,24 +141,30 @@ class Console:
     def error(self, error: BuildError) -> None:
         """Print a failure: what is wrong, the last lines of the failed program, what to do."""
         row = self.prefix.strip()
+        lines = []
         if isinstance(error, CommandFailed):
-            for text in error.tail:
-                self._err.print(f"    [dim]{escape(self.prefix + text[:_TAIL_WIDTH])}[/]")
+            lines += [f"    [dim]{escape(self.prefix + text[:_TAIL_WIDTH])}[/]" for text in error.tail]
         for text in error.message.splitlines():
             named = text if text.startswith(row) else f"{row}: {text}"
-            self._err.print(f"[red]error:[/] {escape(named)}")
+            lines.append(f"[red]error:[/] {escape(named)}")
         if error.hint:
-            self._err.print(f"[cyan]hint:[/] {escape(error.hint)}")
+            lines.append(f"[cyan]hint:[/] {escape(error.hint)}")
+        self._err.print("\n".join(lines))  # at once, for other rows print as well
 
     @contextmanager
-    def board(self) -> Iterator[None]:
-        """Share one live display among the consoles that ``for_row`` makes meanwhile."""
+    def board(self) -> Iterator[Callable[[str], None]]:
+        """Share one live display among the consoles that ``for_row`` makes meanwhile.
+
+        What is yielded sets the line on top of it.
+        """
         if not self.live or self.quiet:
-            yield
+            yield lambda _: None
             return
-        with _make_progress(self._err) as self._board:
+        with _make_progress(self._err) as board:
+            top = board.add_task("", total=None, detail="")
+            self._board = board
             try:
-                yield
+                yield lambda text: board.update(top, description=escape(text))
             finally:
                 self._board = None
 
