@@ -38,7 +38,8 @@ def _digest(data: bytes) -> str:
 
 
 NOISE = _tar({"weights": random.Random(1).randbytes(300_000)})
-TEXT = _tar({"LICENSE": b"the same line\n" * 20_000})
+WORDS = [f"{number * 7919:x}" for number in range(500)]
+TEXT = _tar({"module.py": " ".join(random.Random(2).choices(WORDS, k=60_000)).encode()})
 OTHER = _tar({"image.json": b"another release\n" * 20_000})
 
 
@@ -70,8 +71,8 @@ def test_a_layer_takes_what_gzip_makes_of_it(measure: Any) -> None:
     sizes = measure(Image(NOISE, TEXT))
     assert list(sizes) == [_digest(NOISE), _digest(TEXT)]
     for layer in (NOISE, TEXT):
-        assert sizes[_digest(layer)] == pytest.approx(len(gzip.compress(layer, 6)), rel=0.01)
-    assert sizes[_digest(TEXT)] < len(TEXT) / 50
+        assert sizes[_digest(layer)] == pytest.approx(len(gzip.compress(layer, 6)), rel=0.05)
+    assert sizes[_digest(TEXT)] < len(TEXT) / 2
 
 
 def test_large_layers_are_compressed_in_blocks(measure: Any, monkeypatch: pytest.MonkeyPatch) -> None:
