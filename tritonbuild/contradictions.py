@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from tritonbuild.identifiers import SOURCES, VARIANTS, did_you_mean
 from tritonbuild.matrix import Matrix
-from tritonbuild.schema import Cell, CellDefaults, Image, ReleaseFacts
+from tritonbuild.schema import Cell, CellDefaults, Image, ReleaseFacts, Server
 
 Location = tuple[str | int, ...]
 Problem = tuple[Location, str]
@@ -114,8 +114,21 @@ def _find_in_server_of(
         yield (*here, "server"), f"{cell.server} is Triton {server.triton}, the release is {facts.triton}"
     if server.source != source:
         yield (*here, "server"), f"{cell.server} comes from {server.source!r}, the row says {source!r}"
-    if server.source == "source" and facts.commits is None:
-        yield (*here, "server"), f"{cell.server} is compiled, but the release has no `commits`"
+    if server.source == "source":
+        if facts.commits is None:
+            yield (*here, "server"), f"{cell.server} is compiled, but the release has no `commits`"
+        yield from _find_in_toolchain(matrix, cell, server, here)
+
+
+def _find_in_toolchain(matrix: Matrix, cell: Cell, server: Server, here: Location) -> Iterator[Problem]:
+    tools, release = matrix.toolchain, str(here[1])
+    base = matrix.bases.get(cell.base)
+    if tools.cmake_of(release) is None:
+        yield (*here, "server"), f"{cell.server} is compiled, but `toolchain` has no cmake for {release}"
+    if "gpu-metrics" in server.features.options and tools.dcgm_of(release) is None:
+        yield (*here, "server"), f"{cell.server} measures GPUs, but `toolchain` has no dcgm for {release}"
+    if base and base.glibc not in tools.boost:
+        yield (*here, "base"), f"{cell.base} has glibc {base.glibc}, for which `toolchain` has no boost"
 
 
 def _find_in_engine_of(

@@ -21,6 +21,7 @@ from tritonbuild.schema import (
     ReleaseFacts,
     Server,
 )
+from tritonbuild.toolchain import Toolchain
 
 
 def _mapping(data: Any, key: str) -> dict[str, Any]:
@@ -45,6 +46,7 @@ class Matrix(Entry):
     defaults: Defaults
     bases: dict[Name, Base]
     servers: dict[Name, Server]
+    toolchain: Toolchain = Field(default_factory=Toolchain)
     abilities: dict[Name, Ability] = Field(default_factory=dict)
     engines: dict[Name, Engine]
     models: dict[Name, BakedModel]

@@ -21,6 +21,7 @@ GitTag = Annotated[
 ]
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9][A-Za-z0-9./_-]*$")]
+Glibc = Annotated[str, StringConstraints(pattern=r"^2\.\d\d$")]
 DebName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Requirement = Annotated[
@@ -103,29 +104,14 @@ class Image(Entry):
         return f"{self.ref}@{self.digest}" if self.ref and self.digest else self.ref
 
 
-class Archive(Entry):
-    """A file of the network that a build unpacks."""
-
-    url: Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9][A-Za-z0-9./_-]*\.tar\.gz$")]
-    sha256: Sha256
-
-    @property
-    def filename(self) -> str:
-        return self.url.rsplit("/", 1)[1]
-
-
 class Base(Image):
     ref: ImageRef
     suite: Name | None = None
     date: dt.date | None = None
     python: Literal["3.10", "3.11", "3.12"]
-    glibc: Annotated[str, StringConstraints(pattern=r"^2\.\d\d$")]
+    glibc: Glibc
     packages: tuple[DebName, ...]
     cuda_packages: tuple[DebName, ...] = ()
-    # What a server is compiled with; in no image.
-    compile_packages: tuple[DebName, ...] = ()
-    # Boost's headers, where the distribution's are too old to compile with.
-    boost: Archive | None = None
     # NVIDIA's own build of vLLM is in it, with torch and all that it needs.
     provides_vllm: bool = False
     # Then: what the sample client needs and the base may lack. Installed beside the samples, as it stands here.
@@ -148,26 +134,6 @@ class Features(Entry):
     ]
 
 
-class CMake(Entry):
-    """The wheel of CMake that servers are compiled with, from a release on."""
-
-    since: Release
-    requirement: Pinned
-    sha256: Sha256
-
-
-class Dcgm(Entry):
-    """NVIDIA's library behind the metrics of GPUs, from a release on."""
-
-    since: Release
-    version: Annotated[str, StringConstraints(pattern=r"^[0-9][0-9A-Za-z.:+~-]*$")]
-    packages: tuple[DebName, ...]
-    # An apt repository, the file of its key, and the fingerprint that this key has to have.
-    repository: HttpsUrl
-    key: Name
-    fingerprint: Annotated[str, StringConstraints(pattern=r"^[0-9A-F]{40}$")]
-
-
 class Server(Image):
     """Where ``tritonserver`` comes from; which of the optional keys it needs depends on ``source``."""
 
@@ -178,8 +144,6 @@ class Server(Image):
     sha256: Sha256 | None = None
     organization: HttpsUrl | None = None
     tag: GitTag | None = None
-    cmake: tuple[CMake, ...] = ()
-    dcgm: tuple[Dcgm, ...] = ()
     features: Features
     evidence: tuple[Evidence, ...] = Field(min_length=1)
     note: str | None = None

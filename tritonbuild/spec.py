@@ -17,10 +17,8 @@ from tritonbuild.paths import DOCKERFILES
 from tritonbuild.schema import (
     BakedModel,
     Base,
-    CMake,
     Commits,
     Conflict,
-    Dcgm,
     Engine,
     Exclude,
     Image,
@@ -29,6 +27,7 @@ from tritonbuild.schema import (
     Server,
     Wheel,
 )
+from tritonbuild.toolchain import Archive, CMake, Dcgm, Toolchain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +42,7 @@ class BuildSpec:
     image: str
     base: Base
     server: Server
+    toolchain: Toolchain
     engine: Engine | None
     model: BakedModel | None
     facts: ReleaseFacts
@@ -77,14 +77,26 @@ class BuildSpec:
         return find_sources(self.plan, self.commits, self.server.tag)
 
     @property
-    def cmake(self) -> CMake:
-        """The CMake that upstream's build.py of this release installs."""
-        return [tool for tool in self.server.cmake if tool.since <= self.row.release][-1]
+    def compile_packages(self) -> tuple[str, ...]:
+        """Debian packages of the stage that compiles the server, sorted."""
+        boost = self.toolchain.boost.get(self.base.glibc)
+        return tuple(sorted({*self.toolchain.packages, *([boost] if isinstance(boost, str) else [])}))
 
     @property
-    def dcgm(self) -> Dcgm:
+    def boost(self) -> Archive | None:
+        """Boost's headers, where the base's own package of them is too old to compile with."""
+        boost = self.toolchain.boost.get(self.base.glibc)
+        return None if isinstance(boost, str) else boost
+
+    @property
+    def cmake(self) -> CMake | None:
+        """The CMake that upstream's build.py of this release installs."""
+        return self.toolchain.cmake_of(self.row.release)
+
+    @property
+    def dcgm(self) -> Dcgm | None:
         """The DCGM that upstream's build.py of this release installs."""
-        return [tool for tool in self.server.dcgm if tool.since <= self.row.release][-1]
+        return self.toolchain.dcgm_of(self.row.release)
 
     @property
     def is_cuda(self) -> bool:
@@ -217,6 +229,7 @@ def resolve_spec(matrix: Matrix, row: BuildId) -> BuildSpec:
                 "tag": server.tag and server.tag.replace("{release}", row.release),
             }
         ),
+        toolchain=matrix.toolchain,
         engine=matrix.engine(row),
         model=matrix.models[cell.model] if cell.model else None,
         facts=facts,

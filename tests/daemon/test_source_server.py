@@ -1,4 +1,4 @@
-"""A server compiled from source, end to end, out of stand-in repositories (see standins.py).
+"""A server compiled from source, end to end, out of stand-in repositories (see source_standins.py).
 
 Every line of the template runs: the toolchain, the sources at their commits through a mirror, CMake, the layout,
 and the image around it. What is compiled is ours; upstream's sources were never compiled here.
@@ -17,7 +17,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from tests.daemon.standins import (
+from tests.daemon.source_standins import (
     BASE_DOCKERFILE,
     BOOST,
     BRANCH,
@@ -100,7 +100,7 @@ def resolve(
 ) -> Callable[..., BuildSpec]:
     """A function that returns a row of this test's own matrix, rendered and locked outside the checkout."""
 
-    def run(variant: str, *, fingerprint: str = "0" * 40) -> BuildSpec:
+    def run(variant: str, *, fingerprint: str = "F" * 40) -> BuildSpec:
         for module in (rendering, spec_module):
             monkeypatch.setattr(module, "DOCKERFILES", tmp_path / "dockerfiles")
         file = tmp_path / "versions.yaml"
@@ -277,6 +277,16 @@ def test_a_source_that_is_not_the_pinned_commit_is_refused(
     assert "build.log" in str(failure.value.hint)
 
 
+def _with_packages_of_the_base(spec: BuildSpec) -> BuildSpec:
+    """Take DCGM from the repository inside the base image; versions.yaml takes https:// only."""
+    assert spec.dcgm
+    dcgm = spec.dcgm.model_copy(update={"repository": "file:///opt/stand-in"})
+    toolchain = spec.toolchain.model_copy(update={"dcgm": (dcgm,)})
+    spec = dataclasses.replace(spec, toolchain=toolchain)
+    render_all([spec])
+    return spec
+
+
 def test_a_server_for_gpus_is_compiled_with_what_its_base_lacks(
     engine: docker.DockerClient,
     resolve: Callable[..., BuildSpec],
@@ -285,10 +295,7 @@ def test_a_server_for_gpus_is_compiled_with_what_its_base_lacks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = resolve("cuda", fingerprint=fingerprint)
-    # The repository lies inside the base image; versions.yaml takes https:// only.
-    dcgm = spec.dcgm.model_copy(update={"repository": "file:///opt/stand-in"})
-    spec = dataclasses.replace(spec, server=spec.server.model_copy(update={"dcgm": (dcgm,)}))
-    render_all([spec])
+    spec = _with_packages_of_the_base(spec)
     result = build(spec)
     assert _run(engine, result, "tritonserver", "--headers").split() == ["boost", "dcgm"]
     record = _definitions(_run(engine, result, "tritonserver", "--record"))
@@ -302,9 +309,7 @@ def test_a_server_for_gpus_is_compiled_with_what_its_base_lacks(
 def test_a_repository_signed_with_another_key_is_refused(
     resolve: Callable[..., BuildSpec], fingerprint: str, build: Build, tmp_path: Path
 ) -> None:
-    spec = resolve("cuda", fingerprint="0" * 39 + "1")
-    dcgm = spec.dcgm.model_copy(update={"repository": "file:///opt/stand-in"})
-    spec = dataclasses.replace(spec, server=spec.server.model_copy(update={"dcgm": (dcgm,)}))
-    render_all([spec])
+    spec = resolve("cuda", fingerprint="F" * 40)
+    spec = _with_packages_of_the_base(spec)
     with pytest.raises(CommandFailed):
         build(spec)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.standins import FILES, matrix_text
+from tests.daemon.source_standins import FILES, matrix_text
 from tests.unit.driver.conftest import Outcome
 from tritonbuild.cli import choosing
 from tritonbuild.cli.compile_flags import compile_by_flags, compile_remarks

@@ -20,7 +20,8 @@ from tritonbuild.matrix import Matrix
 from tritonbuild.rendering import render_dockerfile
 from tritonbuild.spec import BuildSpec, resolve_spec
 
-TEXT = """\
+TEXT = (
+    """\
 defaults:
   release: "25.04"
   image: tritonserver
@@ -45,6 +46,9 @@ bases:
     provides_vllm: true
     client: [tritonclient==2.67.0]
     evidence: [{source: a page, value: a value}]
+toolchain:
+  boost: {"2.36": libboost1.81-dev}
+  cmake: [{since: "25.01", requirement: cmake==3.28.3, sha256: SHA256}]
 servers:
   vendor:
     source: ngc
@@ -96,7 +100,10 @@ releases:
     images:
       cuda-ngc: {base: with-vllm, engine: null, size_budget_mb: 30000}
     evidence: [{source: a page, value: a value}]
-""".replace("DIGEST", "ab" * 32).replace("COMMIT", "cd" * 20)
+""".replace("SHA256", "ef" * 32)
+    .replace("DIGEST", "ab" * 32)
+    .replace("COMMIT", "cd" * 20)
+)
 
 
 @pytest.fixture
@@ -265,6 +272,24 @@ def test_an_image_can_have_a_budget_of_its_own(
             "    tag: r{release}\n    ref: vendor.example/x\n",
             "    ref: vendor.example/x\n",
             "servers.compiled.ref: a source server has no 'ref'",
+        ),
+        (
+            'since: "25.01"',
+            'since: "26.01"',
+            "      cuda-source: {}",
+            "cuda-source.server: compiled is compiled, but `toolchain` has no cmake for 25.04",
+        ),
+        (
+            'boost: {"2.36"',
+            'boost: {"2.35"',
+            "      cuda-source: {}",
+            "cuda-source.base: minimal has glibc 2.36, for which `toolchain` has no boost",
+        ),
+        (
+            "options: [metrics]",
+            "options: [gpu-metrics]",
+            "      cuda-source: {}",
+            "cuda-source.server: compiled measures GPUs, but `toolchain` has no dcgm for 25.04",
         ),
         ("tritonserver:{release}-py3\n", "tritonserver:{row}-py3\n", ":{row}-py3", "servers.vendor.ref: "),
         ("r{release}", "r{release};id", "r{release};id", "servers.compiled.tag: "),

@@ -20,7 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("__init__", "bootstrap", "errors", "paths", "files", "holding"),
     ("identifiers",),
     ("schema",),
-    ("matrix", "compileplan", "compiling"),
+    ("matrix", "toolchain", "compileplan", "compiling"),
     ("spec", "contradictions"),
     ("loading",),
     (

@@ -106,10 +106,10 @@ _MAIN = """
       if (word == "--record") std::cout << RECORD;
       if (word == "--fetched") std::cout << FETCHED;
     #if __has_include(<boost/stand_in.hpp>)
-      if (word == "--headers") std::cout << "boost\n";
+      if (word == "--headers") std::cout << "boost\\n";
     #endif
     #if __has_include(<dcgm_agent.h>)
-      if (word == "--headers") std::cout << "dcgm\n";
+      if (word == "--headers") std::cout << "dcgm\\n";
     #endif
       if (word == "--file") std::cout << __FILE__ << "\\n" << archive_version() << "\\n";
       if (word != "--help") return 0;
@@ -273,7 +273,7 @@ def make_mirror(folder: Path) -> Mirror:
 
 def matrix_text(commits: dict[str, str], *, wheel: str, boost: str, fingerprint: str) -> str:
     """Return versions.yaml of these tests: commits, SHA-256 of wheel and archive, fingerprint of the key."""
-    text = (Path(__file__).with_name("versions.yaml")).read_text(encoding="utf-8")
+    text = (Path(__file__).with_name("source_versions.yaml")).read_text(encoding="utf-8")
     values = {"COMMITS": json.dumps(commits), "WHEEL": wheel, "BOOST": boost, "FINGERPRINT": fingerprint}
     for word, value in values.items():
         text = text.replace(f" {word}", f" {value}")
