@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from tritonbuild.errors import NothingSelected, UnsupportedFeature
-from tritonbuild.identifiers import BuildId, did_you_mean, name_some
+from tritonbuild.identifiers import BuildId, name_some, nearest
 from tritonbuild.matrix import Matrix
 from tritonbuild.records import row_folder
 from tritonbuild.schema import Conflict, Engine, Evidence, Override
@@ -141,10 +141,12 @@ def _refusal(matrix: Matrix, spec: BuildSpec, version: str) -> NothingSelected:
             f"{_ASKED}: {spec.row} has vLLM {spec.vllm}, and no row of {spec.row.release} has {version}",
             hint=f"it is in {name_some(rows, 5)}; --allow-unverified combines them all the same",
         )
-    known = sorted({s.vllm for s in siblings}, key=Version)
+    known = sorted({Version(s.vllm).public for s in siblings}, key=Version)
+    close = nearest(version, known)
+    guess = f"did you mean {close!r}? " if close else ""
     return NothingSelected(
         f"{_ASKED}: no {variant} row of versions.yaml has vLLM {version}",
-        hint=f"{did_you_mean(version, known)}; --allow-unverified takes another all the same",
+        hint=f"{guess}known: {name_some(known, 40)}; --allow-unverified takes another all the same",
     )
 
 

@@ -137,6 +137,36 @@ def test_what_upstream_takes_wrongly(run_cli: Cli, about: str, words: str, outco
     assert [word for word in outcome.without if word in said] == []
 
 
+# What upstream makes of these with the branch of another month; here each release stands on its own.
+OTHER_BRANCHES = [
+    ("r25.06 asked for 25.03: base of 25.03, vLLM and number of 25.06", "25.03", "--container-version=25.03"),
+    ("sample command with only the upstream version: 26.09dev of main", "26.07", "--backend=vllm"),
+]
+
+
+@pytest.mark.parametrize(
+    ("about", "release", "flag"), OTHER_BRANCHES, ids=[about for about, _, _ in OTHER_BRANCHES]
+)
+def test_a_release_is_never_taken_from_another_branch(
+    run_cli: Cli, matrix: Matrix, about: str, release: str, flag: str
+) -> None:
+    result = run_cli(f"--upstream-container-version={release}", flag, "--enable-gpu", "--dryrun")
+    if release not in matrix.releases:
+        result.assert_refused(2, error=f"release {release} is not in versions.yaml", hint="known: ")
+        return
+    assert result.code == 0, result.err
+    assert f"row      {release}-cuda-" in result.out
+    assert f"triton   {matrix.releases[release].triton} from" in result.out
+    assert f"image    tritonserver:{release}-vllm-python-py3" in result.out
+
+
+@pytest.mark.parametrize("flags", ["--container-version=25.03", "--triton-container-version=25.03"])
+def test_two_releases_are_never_mixed(run_cli: Cli, flags: str) -> None:
+    run_cli("--upstream-container-version=25.06", flags, "--enable-gpu").assert_refused(
+        2, error="25.06", hint=""
+    )
+
+
 def test_a_release_is_built_of_its_own_parts_whatever_its_neighbours_are(
     run_cli: Cli, matrix: Matrix
 ) -> None:
