@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 import urllib.parse
 import warnings
 from collections.abc import Sequence
@@ -67,6 +69,8 @@ class IndexFile:
     filename: str
     sha256: str
     yanked: str | None = None
+    uploaded: dt.datetime | None = None
+    """When, where the index says so."""
 
 
 class PackageIndex:
@@ -119,7 +123,10 @@ class PackageIndex:
 def _from_json(page: dict[str, Any]) -> list[IndexFile]:
     return [
         IndexFile(
-            filename=file["filename"], sha256=file["hashes"]["sha256"], yanked=_reason(file.get("yanked"))
+            filename=file["filename"],
+            sha256=file["hashes"]["sha256"],
+            yanked=_reason(file.get("yanked")),
+            uploaded=_moment(file.get("upload-time")),
         )
         for file in page["files"]
         if "sha256" in file["hashes"]
@@ -131,6 +138,12 @@ def _reason(yanked: object) -> str | None:
     if yanked is None or yanked is False:
         return None
     return yanked if isinstance(yanked, str) else ""
+
+
+def _moment(text: str | None) -> dt.datetime | None:
+    # Python 3.10 reads neither a Z nor more than six digits of a second.
+    match = re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text or "")
+    return dt.datetime.fromisoformat(f"{match[0]}+00:00") if match else None
 
 
 class _Links(HTMLParser):

@@ -17,7 +17,7 @@ VERBS = PACKAGE / "cli" / "verbs"
 
 # Lowest first. A module may import from its own layer and from those above it in this list.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__init__", "bootstrap", "errors", "paths", "files", "holding"),
+    ("__init__", "bootstrap", "errors", "paths", "files", "holding", "yamledit"),
     ("identifiers",),
     ("schema",),
     ("matrix", "toolchain", "compileplan", "compiling"),
@@ -41,6 +41,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline", "comparing", "doctor", "imagediff"),
     ("summary", "batch", "releasing", "reproducing"),
     ("overview",),
+    ("updates.policy",),
+    ("updates.packages", "updates.releases", "updates.digests", "updates"),
     ("cli.values",),
     ("cli.flags", "cli.upstream"),
     ("cli.compile_flags",),

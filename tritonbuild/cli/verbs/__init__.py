@@ -20,6 +20,7 @@ from tritonbuild.cli.verbs import (
     reproduce,
     show,
     smoke,
+    update,
     verify,
 )
 from tritonbuild.console import Console
@@ -50,4 +51,5 @@ VERBS: Final[tuple[Verb, ...]] = (
     compare,
     reproduce,
     doctor,
+    update,
 )
