@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 from tritonbuild.console import Step
 from tritonbuild.errors import CommandFailed
@@ -15,6 +18,7 @@ from tritonbuild.paths import ROOT
 from tritonbuild.reaching import ask
 from tritonbuild.resolving import Pin, Request, resolve
 from tritonbuild.schema import Wheel
+from tritonbuild.spec import BuildSpec
 from tritonbuild.wheels import find_wheel
 from tritonbuild.wheeltags import is_installable
 
@@ -23,9 +27,51 @@ Pages = Mapping[str, Mapping[str, IndexFile]]
 _RESOLVERS = 4
 
 
-def read_pages(groups: Groups, index: PackageIndex, step: Step) -> Pages:
-    """Return the files of each locked project by their SHA-256; raise Unreachable without an answer."""
-    projects = sorted({pin.name for locks in groups.values() for k in _distinct(locks) for pin in _pins(k)})
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """Files that a build asks an index for, and where they are pinned."""
+
+    pin: Pin
+    python: str
+    glibc: str
+    where: str
+    elsewhere: frozenset[str] = frozenset()
+    """The SHA-256 of files that no index needs to have."""
+
+
+def locked_files(groups: Groups) -> list[Wanted]:
+    """Return what the locks pin; locks of the same text count once."""
+    return [
+        Wanted(
+            pin=pin,
+            python=request.python,
+            glibc=request.glibc,
+            where=_where(lock),
+            elsewhere=frozenset(wheel.sha256 for wheel in request.wheels),
+        )
+        for request, locks in groups.items()
+        for lock in _distinct(locks)
+        for pin in _pins(lock)
+    ]
+
+
+def server_files(specs: Iterable[BuildSpec]) -> list[Wanted]:
+    """Return the wheels that servers come in; versions.yaml pins them itself."""
+    found = {}
+    for spec in specs:
+        if spec.server.requirement and spec.server.sha256:
+            name, _, version = spec.server.requirement.partition("==")
+            pin = Pin(name=canonicalize_name(name), version=version, hashes=(spec.server.sha256,))
+            base = spec.base
+            found[pin] = Wanted(
+                pin=pin, python=base.python, glibc=base.glibc, where="versions.yaml (servers)"
+            )
+    return list(found.values())
+
+
+def read_pages(wanted: Iterable[Wanted], index: PackageIndex, step: Step) -> Pages:
+    """Return the files of each wanted project by their SHA-256; raise Unreachable without an answer."""
+    projects = sorted({item.pin.name for item in wanted})
     pages: dict[str, dict[str, IndexFile]] = {}
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         futures = {pool.submit(index.files, project): project for project in projects}
@@ -39,33 +85,31 @@ def read_pages(groups: Groups, index: PackageIndex, step: Step) -> Pages:
     return pages
 
 
-def check_files(groups: Groups, pages: Pages, folders: Sequence[Path]) -> list[Finding]:
-    """Say which locked wheels are gone, which are withdrawn, and which could not be looked for."""
-    findings: dict[Finding, None] = {}
-    for request, locks in groups.items():
-        own = {wheel.sha256: wheel for wheel in request.wheels}
-        findings |= dict.fromkeys(f for w in request.wheels for f in _check_own_wheel(w, folders))
-        for lock in _distinct(locks):
-            for pin in _pins(lock):
-                findings |= dict.fromkeys(_check_pin(pin, pages[pin.name], request, lock, set(own)))
-    return list(findings)
+def check_files(wanted: Iterable[Wanted], pages: Pages) -> list[Finding]:
+    """Say which wheels are gone from the index, and which are withdrawn, each once."""
+    found = (finding for item in wanted for finding in _check_pin(item, pages[item.pin.name]))
+    return list(dict.fromkeys(found))
 
 
-def _check_pin(
-    pin: Pin, files: Mapping[str, IndexFile], request: Request, lock: Lock, own: set[str]
-) -> Iterable[Finding]:
-    subject = f"{pin.name}=={pin.version}"
-    for sha256 in pin.hashes:
+def _check_pin(item: Wanted, files: Mapping[str, IndexFile]) -> Iterable[Finding]:
+    subject = f"{item.pin.name}=={item.pin.version}"
+    for sha256 in item.pin.hashes:
         file = files.get(sha256)
-        if file is None and sha256 not in own:
-            message = f"no index has the wheel with SHA-256 {sha256[:16]}... of {_where(lock)}"
-            yield problem(subject, message, "find the file and keep it in a wheel folder, or lock anew")
-        elif file and not is_installable(file.filename, request.python, request.glibc):
-            message = f"{file.filename} of {_where(lock)} is not for Python {request.python} of this base"
+        if file is None and sha256 not in item.elsewhere:
+            message = f"no index has the wheel with SHA-256 {sha256[:16]}... of {item.where}"
+            yield problem(subject, message, "find the file and keep it in a wheel folder, or pin another")
+        elif file and not is_installable(file.filename, item.python, item.glibc):
+            message = f"{file.filename} of {item.where} is not for Python {item.python} of this base"
             yield problem(subject, message, "lock anew")
         elif file and file.yanked is not None:
             reason = file.yanked or "its publisher gave no reason"
             yield warning(subject, f"{file.filename} is withdrawn: {reason}", "think of a newer version")
+
+
+def check_own_wheels(groups: Groups, folders: Sequence[Path]) -> list[Finding]:
+    """Say which wheels with a URL of their own are neither here nor there."""
+    wheels = dict.fromkeys(wheel for request in groups for wheel in request.wheels)
+    return [finding for wheel in wheels for finding in _check_own_wheel(wheel, folders)]
 
 
 def _check_own_wheel(wheel: Wheel, folders: Sequence[Path]) -> Iterable[Finding]:

@@ -18,7 +18,15 @@ from tritonbuild.locking import Lock, lock_text
 from tritonbuild.reaching import Answer
 from tritonbuild.resolving import Pin, Request
 from tritonbuild.schema import Wheel
-from tritonbuild.verifying import check_files, check_resolution, read_pages
+from tritonbuild.spec import BuildSpec
+from tritonbuild.verifying import (
+    check_files,
+    check_own_wheels,
+    check_resolution,
+    locked_files,
+    read_pages,
+    server_files,
+)
 
 OWN = Wheel(requirement="torch==2.0+cpu", url="https://torch.example/torch.whl", sha256="f" * 64)
 REQUEST = Request(python="3.11", glibc="2.36", requirements=("a==1",))
@@ -57,8 +65,9 @@ class Bench:
     yanked: list[str] = dataclasses.field(default_factory=list)
 
     def check(self, step: object) -> list[Finding]:
-        pages = read_pages(self.groups, cast("PackageIndex", self.index), step)  # type: ignore[arg-type]
-        found = check_files(self.groups, pages, [])
+        wanted = locked_files(self.groups)
+        pages = read_pages(wanted, cast("PackageIndex", self.index), step)  # type: ignore[arg-type]
+        found = [*check_files(wanted, pages), *check_own_wheels(self.groups, [])]
         return found + check_resolution(self.groups, pages, [], step)  # type: ignore[arg-type]
 
 
@@ -205,6 +214,20 @@ def test_a_wheel_that_is_here_is_not_asked_for(
     assert bench.check(step) == []
 
 
+def test_the_wheels_of_servers_are_looked_for_too(cpu: BuildSpec, cuda: BuildSpec, step: object) -> None:
+    wanted = server_files([cpu, cuda])
+    assert [item.pin.name for item in wanted] == ["nvidia-pytriton"]  # both rows have the same one
+    index = SmallIndex()
+    pages = read_pages(wanted, cast("PackageIndex", index), step)  # type: ignore[arg-type]
+    (finding,) = check_files(wanted, pages)
+    assert (finding.level, finding.subject) == ("problem", cpu.server.requirement)
+    assert finding.message.endswith("of versions.yaml (servers)")
+    name = "nvidia_pytriton-0.5.11-py3-none-manylinux_2_35_x86_64.whl"
+    index.projects["nvidia-pytriton"] = [IndexFile(filename=name, sha256=str(cpu.server.sha256))]
+    pages = read_pages(wanted, cast("PackageIndex", index), step)  # type: ignore[arg-type]
+    assert check_files(wanted, pages) == []
+
+
 @pytest.fixture
 def verb(monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     """The verb on the committed locks, with findings that a test puts in."""
@@ -212,6 +235,7 @@ def verb(monkeypatch: pytest.MonkeyPatch) -> list[Finding]:
     monkeypatch.setattr(lock_verb, "PackageIndex", lambda: None)
     monkeypatch.setattr(lock_verb, "read_pages", lambda *_: {})
     monkeypatch.setattr(lock_verb, "check_files", lambda *_: findings)
+    monkeypatch.setattr(lock_verb, "check_own_wheels", lambda *_: [])
     monkeypatch.setattr(lock_verb, "check_resolution", lambda *_: [])
     return findings
 

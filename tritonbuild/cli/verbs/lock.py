@@ -12,7 +12,14 @@ from tritonbuild.errors import LockBroken, UsageError
 from tritonbuild.indexes import PackageIndex
 from tritonbuild.locking import check_lock, group_locks, write_locks
 from tritonbuild.spec import BuildSpec
-from tritonbuild.verifying import check_files, check_resolution, read_pages
+from tritonbuild.verifying import (
+    check_files,
+    check_own_wheels,
+    check_resolution,
+    locked_files,
+    read_pages,
+    server_files,
+)
 from tritonbuild.wheels import locate_wheels, wheel_folders
 
 
@@ -53,9 +60,10 @@ def _check(specs: Sequence[BuildSpec], options: argparse.Namespace, console: Con
     if options.offline:
         return
     groups, folders = group_locks(specs), wheel_folders(options.wheelhouse)
-    with console.step("files", "look for every locked wheel on the index") as step:
-        pages = read_pages(groups, PackageIndex(), step)
-        findings = check_files(groups, pages, folders)
+    with console.step("files", "look for every pinned wheel on the index") as step:
+        wanted = [*locked_files(groups), *server_files(specs)]
+        pages = read_pages(wanted, PackageIndex(), step)
+        findings = [*check_files(wanted, pages), *check_own_wheels(groups, folders)]
         step.outcome = f"{len(pages)} packages"
     with console.step("resolution", "resolve every lock anew, as of its cut-off") as step:
         findings += check_resolution(groups, pages, folders, step)
