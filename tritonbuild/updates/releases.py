@@ -24,7 +24,9 @@ def list_release_branches(url: str) -> dict[str, str]:
     try:
         output = run([git, "ls-remote", "--heads", url, "r2?.??"], env=env, what="git ls-remote")
     except CommandFailed as error:
-        message = f"{url} gave no answer: {error.tail[-1] if error.tail else error.message}"
+        # What git says after that line is advice.
+        reasons = [line for line in error.tail if line.startswith("fatal:")] or [error.message]
+        message = f"{url} gave no answer: {reasons[0].removeprefix('fatal: ')}"
         raise Unreachable(message, hint="check network, proxy and certificates") from error
     return {
         match["release"]: match["commit"] for match in map(_BRANCH.fullmatch, output.splitlines()) if match

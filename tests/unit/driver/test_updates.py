@@ -245,13 +245,18 @@ def test_git_lists_release_branches_and_no_others(monkeypatch: pytest.MonkeyPatc
 def test_a_repository_that_cannot_be_reached_is_named(small: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> str:
         message = "git ls-remote ended with code 128"
-        raise CommandFailed(message, tail=("fatal: could not resolve host",))
+        raise CommandFailed(
+            message, tail=("fatal: could not resolve host", "", "Please make sure", "and it exists.")
+        )
 
     monkeypatch.setattr(releases, "find_tool", lambda name, **_: name)
     monkeypatch.setattr(releases, "run", fail)
     found = _found(TritonReleases(matrix=small))
     assert len(found) == len(Commits.model_fields)
-    assert all(isinstance(f, Unanswered) and "could not resolve host" in f.reason for f in found)
+    assert all(
+        isinstance(f, Unanswered) and f.reason.endswith(".git gave no answer: could not resolve host")
+        for f in found
+    )
 
 
 def _registry(**digests: str | None) -> Callable[[str], Lookup]:
