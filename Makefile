@@ -22,8 +22,8 @@ test: lint check test-unit ## everything: lint, unit tests, build the image, smo
 test-unit: venv ## unit tests only: no engine, no network, seconds
 	$(VENV)/python -m pytest tests/unit
 
-test-daemon: venv ## what needs a container engine and stand-ins: a server compiled from source, minutes
-	$(VENV)/python -m pytest tests/daemon
+test-daemon: venv ## what needs an engine and stand-ins: servers from source and from NVIDIA's images, minutes, 15 GB
+	$(VENV)/python -m pytest tests/daemon -v
 
 lint: venv ## ruff and mypy
 	$(VENV)/ruff check .

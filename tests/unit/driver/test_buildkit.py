@@ -200,3 +200,18 @@ def test_a_failed_build_keeps_its_last_lines_and_names_the_log(
     assert failure.value.tail == ("the reason",)
     assert failure.value.hint == f"the whole log is {tmp_path / 'build.log'}"
     assert not (tmp_path / "image.id").exists()
+
+
+def test_what_a_step_says_when_it_ends_on_purpose_is_the_message(
+    built: Callable[..., None], step: Any, tmp_path: Path
+) -> None:
+    tail = [
+        "#7 [base 2/5] RUN ...",
+        "#7 0.412 error: the base image has no vLLM",
+        "#7 ERROR: exit code: 1",
+        "------",
+    ]
+    built(tmp_path / "image.id", CommandFailed("docker build ended with code 1", tail=tail))
+    with pytest.raises(CommandFailed) as failure:
+        build(OLD, ["x"], tmp_path / "image.id", step, log=tmp_path / "build.log")
+    assert failure.value.message == "docker build ended with code 1: the base image has no vLLM"

@@ -256,3 +256,15 @@ def test_a_model_folder_whose_name_could_be_taken_for_more_is_refused(tmp_path: 
     (folder / "model.safetensors").touch()
     with pytest.raises(UsageError, match="is not a name for a model"):
         check_model_folder(folder)
+
+
+@pytest.mark.parametrize("row", ["24.08-cpu-pypi", "24.08-cuda-pypi", "24.08-cuda-ngc"])
+def test_the_context_holds_what_the_dockerfile_mounts(
+    stage: Stage, spec_of: Callable[[str], BuildSpec], row: str
+) -> None:
+    spec = spec_of(row)
+    folder = stage(spec)
+    text = (spec.folder / "Dockerfile").read_text(encoding="utf-8")
+    mounted = set(re.findall(r"--mount=type=bind,source=([\w./-]+),", text)) - {"/"}
+    assert {name for name in mounted if not (folder / name).exists()} == set()
+    assert ("collect_server.py" in mounted) == row.endswith("-ngc")
