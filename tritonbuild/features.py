@@ -32,6 +32,8 @@ _OTHER_BACKENDS = frozenset(
         "tensorrtllm",
     ]
 )
+# What cannot be compiled without CUDA's headers and libraries.
+NEED_CUDA = frozenset(["gpu", "gpu-metrics", "nvtx"])
 OPTIONS = ("cpu-metrics", "gpu", "gpu-metrics", "logging", "metrics", "nvtx", "stats", "tracing")
 
 
@@ -90,14 +92,18 @@ def _where_to_get(request: FeatureRequest, spec: BuildSpec, others: Iterable[Bui
         other.row.source
         for other in others
         if (other.row.release, other.row.variant) == kind
-        and (other.plan or not list(_find_missing(request, other.server)))
+        and (_can_be_compiled(request, other) or not list(_find_missing(request, other.server)))
     )
     if able:
         return f"leave the flag out, or take a server that has it: --server-source={' or '.join(able)}"
     return (
-        f"leave the flag out: only a server compiled from source could have it, and versions.yaml"
-        f" holds none for {spec.row.release} {spec.row.variant}"
+        f"leave the flag out: no {spec.row.variant} server of {spec.row.release} in versions.yaml can have it"
     )
+
+
+def _can_be_compiled(request: FeatureRequest, spec: BuildSpec) -> bool:
+    """Whether a row is compiled, and could be with all that is asked for."""
+    return spec.plan is not None and (spec.is_cuda or not request.options & NEED_CUDA)
 
 
 def check_features(request: FeatureRequest, spec: BuildSpec, others: Iterable[BuildSpec] = ()) -> list[str]:

@@ -11,7 +11,7 @@ from tritonbuild.cli.values import one_of
 from tritonbuild.compileplan import CompileRequest
 from tritonbuild.compiling import BUILD_TYPES, CACHES, REPO_TAGS, REPOAGENTS
 from tritonbuild.errors import NothingSelected, UnsupportedFeature, UsageError
-from tritonbuild.features import BACKENDS, ENDPOINTS, FILESYSTEMS, OPTIONS
+from tritonbuild.features import BACKENDS, ENDPOINTS, FILESYSTEMS, NEED_CUDA, OPTIONS
 from tritonbuild.identifiers import did_you_mean
 from tritonbuild.sources import GITHUB, check_url
 from tritonbuild.spec import BuildSpec, compile_as_asked, usual_request
@@ -116,6 +116,10 @@ def compile_by_flags(options: argparse.Namespace, spec: BuildSpec) -> BuildSpec:
         if option in request.options and "stats" not in request.options:
             message = f"--enable-{option} needs --enable-stats: a server cannot be compiled without"
             raise UsageError(message, hint="add --enable-stats")
+    impossible = sorted(request.options & NEED_CUDA) if not spec.is_cuda else []
+    if impossible:
+        message = f"{spec.row}: --enable-{impossible[0]} cannot be compiled without CUDA"
+        raise UnsupportedFeature(message, hint="add --enable-gpu, or leave it out")
     organization = options.github_organization
     if organization and options.source_mirror and not organization.startswith(f"{GITHUB}/"):
         message = f"--source-mirror stands in for {GITHUB}, but the sources are asked from {organization}"

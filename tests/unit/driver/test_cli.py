@@ -121,12 +121,12 @@ def test_flags_choose_the_row(run_cli: Cli, built: list[Any], words: str, row: s
 
 
 def test_a_pattern_builds_every_row_it_matches(run_cli: Cli, built: list[Any]) -> None:
-    assert run_cli("build", "24.0[89]-cpu-*").code == 0
+    assert run_cli("build", "24.0[89]-cpu-p*").code == 0
     assert _rows(built) == ["24.08-cpu-pypi", "24.09-cpu-pypi"]
 
 
 def test_several_selectors_add_up_and_name_each_row_once(run_cli: Cli, built: list[Any]) -> None:
-    assert run_cli("build", "24.10-cpu-pypi", "24.08-cpu-pypi", "24.0[89]-cpu-*").code == 0
+    assert run_cli("build", "24.10-cpu-pypi", "24.08-cpu-pypi", "24.0[89]-cpu-p*").code == 0
     assert _rows(built) == ["24.10-cpu-pypi", "24.08-cpu-pypi", "24.09-cpu-pypi"]
 
 
@@ -438,7 +438,7 @@ REFUSED = [
         ["--enable-nvtx"],
         5,
         "24.08-cpu-pypi: the prebuilt server has no --enable-nvtx",
-        "compiled from source",
+        "no cpu server of 24.08 in versions.yaml can have it",
     ),
     (["--registry-mirror", "https://m.example"], 2, "is not HOST[:PORT][/PREFIX]", "without https://"),
     (["--registry-mirror", "m.example/ngc/"], 2, "'m.example/ngc/' is not HOST", "without / at the end"),
@@ -466,7 +466,7 @@ REFUSED = [
     (["diff", "24.08-cpu-pypi"], 2, "the following arguments are required: ROW", "see build.py diff --help"),
     (["list", "--jsn"], 2, "unknown argument '--jsn'", "did you mean --json?"),
     (["--tag=one:1", "build"], 4, "matches 'build'", "build.py list"),
-    (["build", "24.0[89]-cpu-*", "--tag=one:1"], 2, "--tag names one image, but 2 rows", "select one row"),
+    (["build", "24.0[89]-cpu-p*", "--tag=one:1"], 2, "--tag names one image, but 2 rows", "select one row"),
     (
         ["build", "24.08-cpu-pypi", "--upstream-container-version=24.08"],
         2,
@@ -555,7 +555,7 @@ REFUSED = [
     ),
     (["--build-secret", "req", __file__], 5, "cannot be honoured: what is installed", "leave it out"),
     (["--build-secret", "token"], 2, "--build-secret: expected 2 arguments", "--help"),
-    (["smoke", "24.08-*", "--image=x"], 2, "--image names one image, but 3 rows", "select one row"),
+    (["smoke", "24.08-*", "--image=x"], 2, "--image names one image, but 5 rows", "select one row"),
     (["show"], 2, "the following arguments are required: selector", "--help"),
     (["--enable-gpu=1"], 2, "ignored explicit argument '1'", "--help"),
 ]

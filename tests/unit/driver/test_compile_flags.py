@@ -13,7 +13,7 @@ from tests.unit.driver.conftest import Outcome
 from tritonbuild.cli import choosing
 from tritonbuild.cli.compile_flags import compile_by_flags, compile_remarks
 from tritonbuild.cli.parsing import parse_arguments
-from tritonbuild.errors import NothingSelected, UsageError
+from tritonbuild.errors import NothingSelected, UnsupportedFeature, UsageError
 from tritonbuild.identifiers import BuildId
 from tritonbuild.labels import static_labels
 from tritonbuild.loading import load_matrix
@@ -252,3 +252,9 @@ def test_a_dry_run_shows_sources_definitions_and_build_arguments(run_cli: Cli, t
     out = run_cli("--server-source=source", "--dryrun", "--source-mirror=https://git.example/all").out
     assert "--build-arg SOURCE_MIRROR=https://git.example/all " in out
     assert "BUILD_PARALLEL" not in out
+
+
+def test_what_needs_cuda_is_not_compiled_into_a_cpu_server(ask: Ask) -> None:
+    with pytest.raises(UnsupportedFeature, match="--enable-nvtx cannot be compiled without CUDA"):
+        ask("cpu", "--enable-nvtx", "--endpoint=http")
+    assert "nvtx" in ask("cuda", "--enable-nvtx", "--endpoint=http").server.features.options

@@ -66,9 +66,18 @@ def test_the_server_that_has_it_is_named(spec_of: SpecOf, cpu: BuildSpec) -> Non
 
 def test_no_server_is_named_where_none_has_it(spec_of: SpecOf, cpu: BuildSpec) -> None:
     with pytest.raises(UnsupportedFeature) as failure:
-        check_features(_asks("nvtx"), cpu, [cpu, spec_of("24.08-cuda-ngc")])
+        check_features(_asks("nvtx"), cpu, [cpu, spec_of("24.08-cuda-ngc"), spec_of("24.08-cpu-source")])
     assert "--server-source" not in str(failure.value.hint)
-    assert "24.08 cpu" in str(failure.value.hint)
+    assert "no cpu server of 24.08" in str(failure.value.hint)
+
+
+def test_a_server_that_is_compiled_can_have_what_a_prebuilt_one_lacks(spec_of: SpecOf) -> None:
+    prebuilt = _without(spec_of("24.08-cuda-pypi"), endpoints=("http",))
+    with pytest.raises(UnsupportedFeature) as failure:
+        check_features(
+            FeatureRequest(endpoints=("grpc",)), prebuilt, [prebuilt, spec_of("24.08-cuda-source")]
+        )
+    assert str(failure.value.hint).endswith("--server-source=source")
 
 
 def test_a_backend_may_name_its_branch_and_no_other(cpu: BuildSpec) -> None:
