@@ -146,6 +146,12 @@ class NotPromoted(BuildError):
     exit_code = 23
 
 
+class Vulnerable(BuildError):
+    """Something in an image has a known vulnerability that audit.yaml does not allow."""
+
+    exit_code = 24
+
+
 def as_build_error(error: Exception) -> BuildError:
     """Return what to print for any exception."""
     if isinstance(error, BuildError):

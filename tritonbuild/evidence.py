@@ -12,6 +12,7 @@ from tritonbuild.registry import Repository
 
 PROVENANCE = "provenance.dsse.json"
 SBOM = "sbom.cdx.json"
+AUDIT = "audit.json"
 SMOKE = "smoke.json"
 
 
@@ -25,6 +26,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     SBOM: Kind(sbom.MEDIA_TYPE, sbom.MEDIA_TYPE),
+    AUDIT: Kind("application/vnd.tritonbuild.audit.v1+json", "application/json"),
     SMOKE: Kind("application/vnd.tritonbuild.smoke.v1+json", "application/json"),
     PROVENANCE: Kind("application/vnd.in-toto+json", signing.MEDIA_TYPE),
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+ALLOWANCES: Final = ROOT / "audit.yaml"
 MATRIX: Final = ROOT / "versions.yaml"
 TEMPLATES: Final = ROOT / "templates"
 DOCKERFILES: Final = ROOT / "dockerfiles"

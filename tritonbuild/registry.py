@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 from urllib.parse import urljoin
 
 import requests
@@ -22,6 +22,8 @@ from tritonbuild.oci import EMPTY, IMAGE, INDEX, MANIFESTS, Descriptor, Manifest
 from tritonbuild.registrysession import Passing, Session
 
 _BLOCK = 1 << 20
+
+T = TypeVar("T")
 
 
 class Repository:
@@ -39,6 +41,10 @@ class Repository:
             message = f"{name!r} names no repository"
             raise UsageError(message, hint="write HOST/NAME, such as registry.example/team/tritonserver")
         self._session = Session(self.host, self.path, attempts=attempts, wait=wait)
+
+    def patiently(self, work: Callable[[], T]) -> T:
+        """Do what the engine does with this repository, again where it raises RegistryFailed."""
+        return self._session.attempt(work, passing=(RegistryFailed,))
 
     def at(self, reference: str) -> str:
         """Return the full name of a tag or digest in this repository."""

@@ -48,10 +48,12 @@ class Session:
         """Return the registry's answer, None when it has no such thing."""
         return self.attempt(lambda: self.once(method, path, **arguments))
 
-    def attempt(self, work: Callable[[], T]) -> T:
-        """Do ``work``, again where it fails in a way that passes."""
+    def attempt(self, work: Callable[[], T], passing: tuple[type[Exception], ...] = ()) -> T:
+        """Do ``work``, again where it fails in a way that passes: as connections do, or with one of ``passing``."""
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((Passing, requests.ConnectionError, requests.Timeout)),
+            retry=tenacity.retry_if_exception_type(
+                (Passing, requests.ConnectionError, requests.Timeout, *passing)
+            ),
             stop=tenacity.stop_after_attempt(self._attempts),
             wait=tenacity.wait_exponential_jitter(
                 multiplier=self._wait, max=30 * self._wait, jitter=self._wait

@@ -16,16 +16,16 @@ from typing import Any
 
 import docker
 
-from tritonbuild import sbom, smoke
+from tritonbuild import auditing, sbom, smoke
 from tritonbuild.console import Console
 from tritonbuild.engine import pull_image, push_image, tag_image, untag_image
-from tritonbuild.errors import NotPromoted, RegistryFailed
-from tritonbuild.evidence import PROVENANCE, SBOM, SMOKE, attach_evidence
+from tritonbuild.errors import NotPromoted, RegistryFailed, Unreachable
+from tritonbuild.evidence import AUDIT, PROVENANCE, SBOM, SMOKE, attach_evidence
 from tritonbuild.files import write_atomic
 from tritonbuild.holding import holding
 from tritonbuild.host import ensure_engine
 from tritonbuild.oci import Manifest
-from tritonbuild.paths import BUILD
+from tritonbuild.paths import ALLOWANCES, BUILD
 from tritonbuild.pipeline import BuildOptions, BuildResult, build_row
 from tritonbuild.promoting import promote
 from tritonbuild.provenance import make_provenance
@@ -46,6 +46,9 @@ class ReleaseOptions:
     build: BuildOptions = field(default_factory=BuildOptions)
     without_gpu: bool = False
     allow_dirty: bool = False
+    require_audit: bool = False
+    """Whether a row is promoted only if the database of vulnerabilities could be asked."""
+    osv_url: str = auditing.SERVICE
     key: Path | None = None
 
 
@@ -87,6 +90,7 @@ def release_row(spec: BuildSpec, options: ReleaseOptions, console: Console) -> R
             _check_gpu(spec, proof, options)
             contents = _list_contents(spec, result, client, folder, console)
             evidence = {
+                AUDIT: _audit(spec, contents, options, folder, console),
                 SBOM: sbom.make_sbom(spec, contents, result.image_id).encode(),
                 SMOKE: _smoke_report(spec, digest, proof),
             }
@@ -158,7 +162,7 @@ def _push_candidate(
         name = repository.at(candidate_tag(spec, result.image_id))
         tag_image(client, result.image_id, name)
         try:
-            digest = push_image(client, name, step.note)
+            digest = repository.patiently(lambda: push_image(client, name, step.note))
         finally:
             untag_image(client, name)
         if not _holds(repository.get(digest), result.image_id):
@@ -192,16 +196,20 @@ def _prove(
         for blob in manifest.blobs():
             step.note(f"{blob.digest[:19]} {blob.size / 1e6:.1f} MB")
             repository.check_blob(blob)
-        reason = pull_image(client, reference)
-        if reason is not None:
-            message = f"{reference} was pushed, but cannot be pulled: {reason}"
-            raise RegistryFailed(message, hint="run the same command again")
+        repository.patiently(lambda: _pull(client, reference))
         step.outcome = f"{sum(blob.size for blob in manifest.blobs()) / 1e6:.0f} MB, compressed"
     with console.step("smoke", f"{spec.row}: smoke tests on what the registry has") as step:
         proof = smoke.run_smoke(spec, reference, result.image_id, folder, step)
         step.outcome = f"{proof.passed} passed, {len(proof.skipped)} skipped"
     update_record(folder, smoke=proof.as_record())
     return proof
+
+
+def _pull(client: docker.DockerClient, reference: str) -> None:
+    reason = pull_image(client, reference)
+    if reason is not None:
+        message = f"{reference} was pushed, but cannot be pulled: {reason}"
+        raise RegistryFailed(message, hint="run the same command again")
 
 
 def _check_gpu(spec: BuildSpec, proof: SmokeResult, options: ReleaseOptions) -> None:
@@ -221,6 +229,39 @@ def _list_contents(
         step.outcome = f"{len(contents['python'])} Python and {len(contents['debian'])} Debian packages"
     update_record(folder, contents=contents)
     return contents
+
+
+def _audit(
+    spec: BuildSpec, contents: sbom.Contents, options: ReleaseOptions, folder: Path, console: Console
+) -> bytes:
+    """Return what is known of the parts' vulnerabilities; raise Vulnerable when that stops the release."""
+    report = read_record(folder).get("audit")
+    if report is None:
+        allowances = auditing.read_allowances(ALLOWANCES)
+        versions = {package["name"]: package["version"] for package in contents["python"]}
+        purls = [
+            *auditing.python_purls(versions),
+            *auditing.debian_purls(contents["debian"], contents["release"]),
+        ]
+        today = dt.datetime.now(dt.timezone.utc).date()
+        with console.step("audit", f"{spec.name}: known vulnerabilities of {len(purls)} packages") as step:
+            try:
+                result = auditing.audit(purls, allowances, today=today, service=options.osv_url)
+            except Unreachable as error:
+                if options.require_audit:
+                    raise
+                report = {"asked": 0, "findings": [], "not_asked": error.message}
+                step.outcome = "not asked"
+                console.warn(
+                    f"{spec.name}: {error.message}; the release says so (--require-audit refuses it)"
+                )
+            else:
+                auditing.check_audit(spec.name, result)
+                report = result.as_json()
+                step.outcome = f"{len(result.findings)} found, all allowed"
+        report["date"] = today.isoformat()
+        update_record(folder, audit=report)
+    return (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
 
 
 def _smoke_report(spec: BuildSpec, digest: str, proof: SmokeResult) -> bytes:

@@ -70,6 +70,7 @@ def make_sbom(spec: BuildSpec, contents: Contents, image_id: str) -> str:
             ),
         ],
     )
+    bom.register_dependency(subject, bom.components)
     text = JsonV1Dot6(bom).output_as_string(indent=2)
     return json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
 

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
-from tritonbuild.cli.values import vllm_version
+from tritonbuild.auditing import SERVICE
+from tritonbuild.cli.values import service_url, vllm_version
 from tritonbuild.errors import UsageError
 
 _PATH_PART = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
@@ -93,4 +94,14 @@ def add_registry_mirror(parser: argparse._ActionsContainer) -> None:
         type=check_mirror,
         metavar="HOST[/PREFIX]",
         help="pull every image from this mirror of NGC and Docker Hub instead",
+    )
+
+
+def add_audit_flags(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--osv-url",
+        type=service_url,
+        default=SERVICE,
+        metavar="URL",
+        help="database of vulnerabilities that speaks OSV's API (default: %(default)s)",
     )

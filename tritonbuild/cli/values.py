@@ -18,6 +18,7 @@ _REPOSITORY = re.compile(rf"{_HOST}(/[a-z0-9]+([._-]+[a-z0-9]+)*)+")
 _IN_REGISTRY = re.compile(
     rf"{_REPOSITORY.pattern}(:[A-Za-z0-9_][A-Za-z0-9._-]{{0,127}})?(@sha256:[0-9a-f]{{64}})?"
 )
+_URL = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}")
 _SECRET = re.compile(r"[A-Za-z0-9._-]+")
 
@@ -123,3 +124,11 @@ def image_reference_value(value: str) -> str:
         message = f"{value!r} is not an image in a registry"
         raise UsageError(message, hint="write HOST/NAME:TAG or HOST/NAME@sha256:DIGEST")
     return value
+
+
+def service_url(value: str) -> str:
+    """Return the address of a service, without a slash at its end."""
+    if not _URL.fullmatch(value):
+        message = f"{value!r} is not the address of a service"
+        raise UsageError(message, hint="such as https://api.osv.dev")
+    return value.rstrip("/")

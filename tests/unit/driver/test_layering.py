@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("engine", "wheels", "secrets", "locking", "rendering", "context", "buildkit"),
         *("host", "images", "inspecting", "references", "smoke", "revision", "reaching", "leftovers"),
         *("compressing", "indexes", "resolving", "verifying", "baking"),
-        *("registry", "registrysession", "promoting", "sbom", "evidence", "trust"),
+        *("auditing", "registry", "registrysession", "promoting", "sbom", "evidence", "trust"),
     ),
     ("preparing",),
     ("pipeline", "comparing", "doctor", "imagediff"),

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 from tritonbuild.cli.flags import Parser, Verbs
 from tritonbuild.cli.verbs import (
+    audit,
     build,
     compare,
     context,
@@ -46,6 +47,7 @@ VERBS: Final[tuple[Verb, ...]] = (
     context,
     inspect,
     smoke,
+    audit,
     release,
     verify,
     compare,

@@ -10,7 +10,15 @@ from pathlib import Path
 from rich.table import Table
 
 from tritonbuild.cli.choosing import known_matrix
-from tritonbuild.cli.flags import Parser, Verbs, add_build_dir, add_json, add_registry_mirror, add_wheelhouse
+from tritonbuild.cli.flags import (
+    Parser,
+    Verbs,
+    add_audit_flags,
+    add_build_dir,
+    add_json,
+    add_registry_mirror,
+    add_wheelhouse,
+)
 from tritonbuild.cli.values import repository_name
 from tritonbuild.console import Console
 from tritonbuild.errors import BuildError, RowsFailed, UsageError, as_build_error
@@ -45,6 +53,12 @@ def add_parser(verbs: Verbs) -> Parser:
     parser.add_argument(
         "--allow-dirty", action="store_true", help="release a checkout with changes that are not committed"
     )
+    add_audit_flags(parser)
+    parser.add_argument(
+        "--require-audit",
+        action="store_true",
+        help="promote nothing when the database of vulnerabilities cannot be asked",
+    )
     parser.add_argument("--ca-cert", type=Path, metavar="FILE", help="certificates to trust while building")
     add_wheelhouse(parser, "folder of wheels to use before downloading (repeat)")
     add_registry_mirror(parser)
@@ -75,6 +89,8 @@ def run(options: argparse.Namespace, console: Console) -> None:
         ),
         without_gpu=options.without_gpu,
         allow_dirty=options.allow_dirty,
+        require_audit=options.require_audit,
+        osv_url=options.osv_url,
         key=options.sign_key,
     )
     outcomes: list[tuple[BuildSpec, Released | BuildError]] = []
