@@ -2,12 +2,13 @@
 RELEASE ?= 24.08
 FLAGS   ?=
 PYTHON  ?= python3
+ROWS    ?= *-cpu-pypi
 BENCH_IMAGE ?= tritonserver:$(RELEASE)-vllm-python-py3-cpu
 BENCH_FLAGS ?=
 VENV    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help image test test-unit test-daemon lint render lock check check-locks reproduce soak api-facts bench clean
+.PHONY: help image test test-unit test-daemon test-release lint render lock check check-locks reproduce soak api-facts bench release clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +48,12 @@ lock: venv ## resolve all requirement locks anew
 
 reproduce: venv ## build the default cpu row twice from nothing and compare the images
 	./build.py reproduce $(RELEASE)-cpu-pypi
+
+test-release: venv ## releases broken at every request, and the report in a browser; an engine, 10 minutes
+	$(VENV)/python -m pytest tests/release tests/browser -v
+
+release: ## release images to a registry: make release REGISTRY=localhost:5000 ROWS='24.*-cpu-pypi'
+	./build.py release '$(ROWS)' --registry $(REGISTRY)/tritonserver $(FLAGS)
 
 soak: venv ## crowds, malformed requests and killed processes against the built image, under 10 minutes
 	$(VENV)/python -m pytest tests/soak -v

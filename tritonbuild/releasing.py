@@ -81,7 +81,7 @@ def release_row(spec: BuildSpec, options: ReleaseOptions, console: Console) -> R
         result = build_row(spec, options.build, console)
         revision = _check_revision(spec, result, options)
         with console.logging_to(folder / "release.log"):
-            record = _begin(folder, result, revision)
+            record = _begin(folder, result, revision, options.repository)
             with console.step("engine", f"{spec.row}: engine") as step:
                 client = ensure_engine(step)
             digest = _push_candidate(spec, result, repository, client, folder, console)
@@ -134,13 +134,18 @@ def _check_revision(spec: BuildSpec, result: BuildResult, options: ReleaseOption
     raise NotPromoted(message, hint="commit first, or say --allow-dirty: its tag then ends with -dirty")
 
 
-def _begin(folder: Path, result: BuildResult, revision: str) -> Mapping[str, Any]:
+def _begin(folder: Path, result: BuildResult, revision: str, repository: str) -> Mapping[str, Any]:
     """Return the record of this image's release; that of another image is dropped."""
     record = read_record(folder)
     if (record.get("image_id"), record.get("revision")) != (result.image_id, revision):
         (folder / "record.json").unlink(missing_ok=True)
         update_record(
-            folder, row=str(result.spec.row), image_id=result.image_id, revision=revision, started=_now()
+            folder,
+            row=str(result.spec.row),
+            repository=repository,
+            image_id=result.image_id,
+            revision=revision,
+            started=_now(),
         )
     return read_record(folder)
 

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("tags", "labels", "features", "records", "findings", "layers", "sources"),
         *("oci", "provenance", "signing"),
     ),
-    ("process", "wheeltags"),
+    ("process", "wheeltags", "charts"),
     ("console", "turns"),
     ("variation",),
     (
@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ),
     ("preparing",),
     ("pipeline", "comparing", "doctor", "imagediff"),
-    ("summary", "batch", "releasing", "reproducing"),
+    ("summary", "batch", "releasing", "reproducing", "reporting"),
     ("overview",),
     ("updates.policy",),
     ("updates.packages", "updates.releases", "updates.digests", "updates"),

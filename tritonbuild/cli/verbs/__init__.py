@@ -18,6 +18,7 @@ from tritonbuild.cli.verbs import (
     lock,
     release,
     render,
+    report,
     reproduce,
     show,
     smoke,
@@ -52,6 +53,7 @@ VERBS: Final[tuple[Verb, ...]] = (
     verify,
     compare,
     reproduce,
+    report,
     doctor,
     update,
 )
