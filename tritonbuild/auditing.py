@@ -95,6 +95,12 @@ def debian_purls(packages: Iterable[Mapping[str, Any]], release: Mapping[str, st
     ]
 
 
+def purls_inside(contents: Mapping[str, Any]) -> list[PackageURL]:
+    """Return the package URLs of all that ``image/list_contents.py`` found in an image."""
+    versions = {package["name"]: package["version"] for package in contents["python"]}
+    return [*python_purls(versions), *debian_purls(contents["debian"], contents["release"])]
+
+
 def audit(
     purls: Sequence[PackageURL],
     allowances: Sequence[Allowance],

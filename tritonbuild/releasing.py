@@ -243,11 +243,7 @@ def _audit(
     report = read_record(folder).get("audit")
     if report is None:
         allowances = auditing.read_allowances(ALLOWANCES)
-        versions = {package["name"]: package["version"] for package in contents["python"]}
-        purls = [
-            *auditing.python_purls(versions),
-            *auditing.debian_purls(contents["debian"], contents["release"]),
-        ]
+        purls = auditing.purls_inside(contents)
         today = dt.datetime.now(dt.timezone.utc).date()
         with console.step("audit", f"{spec.name}: known vulnerabilities of {len(purls)} packages") as step:
             try:
