@@ -16,8 +16,9 @@ from docker.models.images import Image
 from zlib_ng import zlib_ng
 
 from tritonbuild.console import Console, Step
-from tritonbuild.engine import export_image, find_image
+from tritonbuild.engine import find_image
 from tritonbuild.errors import CommandFailed, UsageError
+from tritonbuild.exported import open_export
 from tritonbuild.files import write_atomic
 from tritonbuild.host import ensure_engine
 from tritonbuild.layers import Layers, listed
@@ -90,7 +91,8 @@ def measure_compressed(image: Image, cache: Path, step: Step) -> Layers:
 def _measure(image: Image, wanted: set[str], known: _Known, step: Step, *, trust_sizes: bool) -> None:
     """Read the image as `docker save` writes it, whatever its form: a layer is what has a wanted digest."""
     done = {known.sizes[diff_id][0] for diff_id in wanted if diff_id in known.sizes}
-    with ThreadPoolExecutor(os.cpu_count()) as pool, export_image(image) as archive:
+    chunks = image.save(chunk_size=1 << 20)
+    with ThreadPoolExecutor(os.cpu_count()) as pool, open_export(chunks) as archive:
         for member in archive:
             step.children.check()
             content = archive.extractfile(member) if member.isreg() else None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-import tarfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,36 +156,6 @@ def read_layers(image: Image) -> Layers | None:
     """Return the layers of a local image and their bytes; None where the engine does not tell."""
     history = [(step["CreatedBy"] or "", step["Size"]) for step in reversed(image.history())]
     return pair_layers(image.attrs["RootFS"]["Layers"], history)
-
-
-class _Chunks(io.RawIOBase):
-    """A readable file over an iterator of byte strings."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._rest = memoryview(chunk)
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        return count
-
-
-@contextmanager
-def export_image(image: Image) -> Iterator[tarfile.TarFile]:
-    """Open what `docker save` writes of a local image, to be read once from front to end."""
-    stream = io.BufferedReader(_Chunks(image.save(chunk_size=1 << 20)), 1 << 20)
-    with stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-        yield archive
 
 
 def _first_line(error: Exception) -> str:

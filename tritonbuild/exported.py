@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -27,14 +28,21 @@ class Part:
     data: bytes | None = None
 
 
+@contextmanager
+def open_export(chunks: Iterable[bytes]) -> Iterator[tarfile.TarFile]:
+    """Open an export as the archive that it is, to be read once from front to end."""
+    stream = io.BufferedReader(_Chunks(iter(chunks)), 1 << 20)
+    with stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        yield archive
+
+
 def read_parts(chunks: Iterable[bytes]) -> Iterator[Part]:
     """Yield the parts of an export.
 
     Understands what any engine writes: layers as `ID/layer.tar`, or blobs of an OCI layout, plain
     or with gzip.
     """
-    stream = io.BufferedReader(_Chunks(iter(chunks)), 1 << 20)
-    with stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+    with open_export(chunks) as archive:
         for member in archive:
             if member.issym():
                 folder = member.name.rpartition("/")[0]
