@@ -45,12 +45,13 @@ class Outcome:
 class _Queue:
     """Hands out rows in their order; of those that share their expensive layers one goes ahead alone."""
 
-    def __init__(self, specs: Sequence[BuildSpec]) -> None:
+    def __init__(self, specs: Sequence[BuildSpec], workers: int) -> None:
         self._waiting = list(specs)
+        self._workers = workers
         self._leaders: dict[tuple[str, ...], BuildSpec] = {}
         self._there: set[tuple[str, ...]] = set()
         self._changed = threading.Condition()
-        self._closed = False
+        self._opened, self._closed = False, False
 
     def _next(self) -> BuildSpec | None:
         free = (s for s in self._waiting if s.sharing in self._there or s.sharing not in self._leaders)
@@ -59,7 +60,9 @@ class _Queue:
     def take(self) -> BuildSpec | None:
         """Wait for a row that may start; None when none is left."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or not self._waiting or self._next())
+            self._changed.wait_for(
+                lambda: self._closed or (self._opened and (not self._waiting or self._next() is not None))
+            )
             spec = None if self._closed else self._next()
             if spec is not None:
                 self._waiting.remove(spec)
@@ -78,10 +81,28 @@ class _Queue:
                 del self._leaders[spec.sharing]
             self._changed.notify_all()
 
+    def open(self) -> None:
+        """Begin to hand out rows."""
+        with self._changed:
+            self._opened = True
+            self._changed.notify_all()
+
     def close(self) -> None:
+        """Hand out no more rows."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def leave(self) -> None:
+        """Say that a worker ends."""
+        with self._changed:
+            self._workers -= 1
+            self._changed.notify_all()
+
+    def wait_for_workers(self) -> None:
+        """Wait until all have left. Thread.join, once interrupted, takes a running thread for ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._workers == 0)
 
 
 def _attempt(spec: BuildSpec, options: BuildOptions, console: Console, queue: _Queue) -> Outcome:
@@ -110,39 +131,49 @@ def build_rows(
     A failure is an outcome like any other and stops no other row. Ctrl-C ends all that runs, and
     ``console.children.stopping`` tells that it came.
     """
-    queue = _Queue(specs)
+    workers = min(jobs, len(specs))
+    queue = _Queue(specs, workers)
     outcomes: dict[BuildId, Outcome] = {}
     several = len(specs) > 1
 
+    def build_next() -> bool:
+        spec = queue.take()
+        if spec is None:
+            return False
+        own = console.for_row(spec.name if several else "")
+        outcomes[spec.row] = outcome = _attempt(spec, options, own, queue)
+        show(f"{len(outcomes)} of {len(specs)} rows done")
+        if several and outcome.error:
+            own.error(as_build_error(outcome.error))
+        return True
+
     def work() -> None:
-        while (spec := queue.take()) is not None:
-            own = console.for_row(spec.name if several else "")
-            outcomes[spec.row] = outcome = _attempt(spec, options, own, queue)
-            show(f"{len(outcomes)} of {len(specs)} rows done")
-            if several and outcome.error:
-                own.error(as_build_error(outcome.error))
+        try:
+            while build_next():
+                pass
+        finally:
+            queue.leave()
 
     # Daemons, so that a second Ctrl-C ends the process whatever they wait for.
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(jobs, len(specs)))]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
     with console.board() if several else nullcontext(lambda _: None) as show:
         show(f"{len(specs)} rows")
+        for thread in threads:
+            thread.start()
         try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            queue.open()  # not before all have started, for Ctrl-C in the middle of that would lose some
+            queue.wait_for_workers()
         except KeyboardInterrupt:
             queue.close()
-            _stop(console, threads)
+            _stop(console, queue)
     return [outcomes.get(spec.row, Outcome(spec=spec, ending="not started")) for spec in specs]
 
 
-def _stop(console: Console, threads: Sequence[threading.Thread]) -> None:
+def _stop(console: Console, queue: _Queue) -> None:
     console.warn("interrupted: ending what runs; once more ends it at once")
     try:
         console.children.stop()
-        for thread in threads:
-            thread.join()
+        queue.wait_for_workers()
     except KeyboardInterrupt:
         console.children.kill()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -193,30 +194,16 @@ def test_time_that_proves_or_waits_is_not_what_a_further_row_costs(spec_of: Call
 # --- Ctrl-C -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def interrupting(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Lets the call that waits for the rows be interrupted, once the event is set."""
-    event = threading.Event()
-    really_join, interrupted = threading.Thread.join, [False]
-
-    def join(thread: threading.Thread, timeout: float | None = None) -> None:
-        if not interrupted[0]:
-            event.wait(SECONDS)
-            interrupted[0] = True
-            raise KeyboardInterrupt
-        really_join(thread, timeout)
-
-    monkeypatch.setattr(threading.Thread, "join", join)
-    return event
+def press_ctrl_c() -> None:
+    """Send what a terminal sends; it arrives where the rows are waited for."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_ctrl_c_ends_what_runs_starts_nothing_more_and_keeps_what_is_done(
-    builds: Builds, run: Run, interrupting: threading.Event
-) -> None:
+def test_ctrl_c_ends_what_runs_starts_nothing_more_and_keeps_what_is_done(builds: Builds, run: Run) -> None:
     console = Console(quiet=True)
 
     def work_until_told() -> None:
-        interrupting.set()
+        press_ctrl_c()
         told = threading.Event()
         while not console.children.stopping:
             told.wait(0.001)
@@ -230,10 +217,10 @@ def test_ctrl_c_ends_what_runs_starts_nothing_more_and_keeps_what_is_done(
 
 
 def test_ctrl_c_comes_to_the_programs_of_every_row(
-    builds: Builds, run: Run, interrupting: threading.Event, monkeypatch: pytest.MonkeyPatch
+    builds: Builds, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     console = Console(quiet=True)
-    both = threading.Barrier(2, action=interrupting.set)
+    both = threading.Barrier(2, action=press_ctrl_c)
     told: dict[str, threading.Event] = {row: threading.Event() for row in CUDA}
 
     def program(row: str) -> Callable[[], object]:
@@ -252,9 +239,7 @@ def test_ctrl_c_comes_to_the_programs_of_every_row(
     assert _endings(run(CUDA, jobs=2, console=console)) == ["interrupted", "interrupted"]
 
 
-def test_a_second_ctrl_c_ends_at_once(
-    builds: Builds, run: Run, interrupting: threading.Event, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_ctrl_c_ends_at_once(builds: Builds, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(quiet=True)
     forever = threading.Event()
     killed: list[int] = []
@@ -264,7 +249,7 @@ def test_a_second_ctrl_c_ends_at_once(
         raise KeyboardInterrupt
 
     def hang() -> None:
-        interrupting.set()
+        press_ctrl_c()
         forever.wait(SECONDS)
 
     monkeypatch.setattr(console.children, "stop", stop)
