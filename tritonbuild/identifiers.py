@@ -69,8 +69,14 @@ def check_release(value: str, *, flag: str, known: Iterable[str]) -> str:
         raise UsageError(message, hint=f"write it as two digits, a dot, two digits: {guess}")
     if value not in choices:
         message = f"{flag}: release {value} is not in versions.yaml"
-        raise UsageError(message, hint=did_you_mean(value, choices))
+        closest = min(choices, key=lambda release: abs(_months(release) - _months(value)))
+        raise UsageError(message, hint=f"the closest is {closest}; known: {name_some(choices)}")
     return value
+
+
+def _months(release: str) -> int:
+    year, month = map(int, release.split("."))
+    return 12 * year + month
 
 
 def select(pattern: str, known: Iterable[BuildId]) -> list[BuildId]:

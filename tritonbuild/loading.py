@@ -77,6 +77,7 @@ def load_matrix(path: Path) -> Matrix:
     try:
         loader = yaml.SafeLoader(text)
         tree = loader.get_single_node()
+        duplicates = _find_duplicates(tree)  # before merge keys are resolved, which looks like one
         data = loader.construct_document(tree) if tree else None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -90,7 +91,7 @@ def load_matrix(path: Path) -> Matrix:
 
     lines = [
         f"{path.name}:{line}: {'.'.join(map(str, location))}: this key is given twice"
-        for line, location in _find_duplicates(tree)
+        for line, location in duplicates
     ]
     try:
         matrix = Matrix.model_validate(data)

@@ -7,20 +7,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from tritonbuild.identifiers import BuildId
-from tritonbuild.schema import (
-    Ability,
-    BakedModel,
-    Base,
-    Cell,
-    Conflict,
-    Defaults,
-    Engine,
-    Entry,
-    Name,
-    Release,
-    ReleaseFacts,
-    Server,
-)
+from tritonbuild.schema import Ability, BakedModel, Base, Cell, Defaults, Engine, ReleaseFacts, Server
+from tritonbuild.shapes import Conflict, Entry, Name, Release
 from tritonbuild.toolchain import Toolchain
 
 
@@ -101,7 +89,7 @@ class Matrix(Entry):
         substituted = Conflict(
             about=f"vllm of the {row.variant} variant",
             values=(
-                f"{facts.vllm.public} (build.py of r{row.release})",
+                f"{facts.vllm.public} (vllm of {row.release})",
                 f"{engine.version} ({engine.package})",
             ),
             chosen=engine.version,

@@ -98,7 +98,7 @@ def check_wheels(wheels: Iterable[Wheel], folders: Sequence[Path]) -> list[Findi
         if here:
             findings.append(fine(subject, f"is in {here[0]}"))
             continue
-        answer = ask(wheel.url)
+        answer = ask(wheel.download)
         if answer.status == 200:
             findings.append(fine(subject, f"can be downloaded from {answer.host}"))
         else:

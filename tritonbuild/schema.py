@@ -5,64 +5,30 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
-# Whatever is written here can end up in a Dockerfile, so every string has a narrow shape.
-Version = Annotated[str, StringConstraints(pattern=r"^[0-9][0-9A-Za-z.+]*$")]
-Release = Annotated[str, StringConstraints(pattern=r"^2\d\.(0[1-9]|1[0-2])$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-# A tag may hold a placeholder, which the row fills in.
-ImageRef = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9./_-]*(:([A-Za-z0-9._-]|\{(release|upstream)\})+)?$")
-]
-GitTag = Annotated[
-    str, StringConstraints(pattern=r"^([A-Za-z0-9]|\{release\})([A-Za-z0-9._-]|\{release\})*$")
-]
-Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
-HttpsUrl = Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9][A-Za-z0-9./_-]*$")]
-Glibc = Annotated[str, StringConstraints(pattern=r"^2\.\d\d$")]
-DebName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9+.-]+$")]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Requirement = Annotated[
-    str,
-    StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[a-z0-9,_-]+\])?([<>=!~]=?[0-9A-Za-z.+*]+)?$"),
-]
-Pinned = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*==[0-9A-Za-z.+]+$")]
-# Neither can leave the folder it starts in: no part is empty, "." or "..".
-PathPattern = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_*-]*([./][A-Za-z0-9_*-]+)*$")
-]
-RelativePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*([./][A-Za-z0-9_-]+)*$")]
-Licence = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+ ()-]*$")]
-
-
-class Entry(BaseModel):
-    """What all entries have in common: unknown keys are refused, and nothing changes later."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Evidence(Entry):
-    """Where a pin comes from and what that source says."""
-
-    source: str
-    value: str
-
-
-class Conflict(Entry):
-    """Two sources disagree; what was chosen and why."""
-
-    about: str
-    values: tuple[str, ...]
-    chosen: str
-    reason: str
-
-
-class Reasoned(Entry):
-    """A deviation from what the resolver would do by itself."""
-
-    reason: str = Field(min_length=10)
+from tritonbuild.shapes import (
+    Commit,
+    Conflict,
+    DebName,
+    Digest,
+    Entry,
+    Evidence,
+    GitTag,
+    Glibc,
+    HttpsUrl,
+    ImageRef,
+    Licence,
+    Name,
+    PathPattern,
+    Pinned,
+    Reasoned,
+    RelativePath,
+    Release,
+    Requirement,
+    Sha256,
+    Version,
+)
 
 
 class Override(Reasoned):
@@ -78,16 +44,39 @@ class CutoffException(Reasoned):
     until: dt.datetime
 
 
+class Sdist(Entry):
+    """The source archive of a pure-Python package that has no wheel, and what of it gets into one."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9./%_+-]+\.tar\.gz$")]
+    sha256: Sha256
+    modules: tuple[Name, ...] = Field(min_length=1)
+
+
 class Wheel(Entry):
-    """A wheel that the default package index does not have."""
+    """A wheel that the default package index does not have: at ``url``, else made of ``sdist``."""
 
     requirement: Pinned
-    url: Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9./%_+-]+\.whl$")]
+    url: Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9./%_+-]+\.whl$")] | None = None
+    sdist: Sdist | None = None
     sha256: Sha256
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Wheel:
+        if (self.url is None) == (self.sdist is None):
+            message = "a wheel has either `url` or `sdist`"
+            raise ValueError(message)
+        return self
 
     @property
     def filename(self) -> str:
-        return self.url.rsplit("/", 1)[1].replace("%2B", "+")
+        if self.url:
+            return self.url.rsplit("/", 1)[1].replace("%2B", "+")
+        return f"{self.requirement.replace('-', '_').replace('==', '-')}-py3-none-any.whl"
+
+    @property
+    def download(self) -> str:
+        """The URL of the file that is fetched."""
+        return self.sdist.url if self.sdist else str(self.url)
 
 
 class Image(Entry):
@@ -96,7 +85,7 @@ class Image(Entry):
     ref: ImageRef | None = None
     digest: Digest | None = None
     # Of each release where ``ref`` has a placeholder.
-    digests: dict[Release, Digest] = {}
+    digests: dict[Release, Digest] = Field(default_factory=dict)
 
     @property
     def pinned_ref(self) -> str | None:
@@ -224,14 +213,14 @@ class VllmPins(Entry):
 
 
 class Commits(Entry):
-    """The commit of each repository that a server is compiled from."""
+    """The commit of each repository that a server is compiled from; None where only the tag is known."""
 
     server: Commit
-    core: Commit
-    common: Commit
-    backend: Commit
-    third_party: Commit
-    python_backend: Commit
+    core: Commit | None = None
+    common: Commit | None = None
+    backend: Commit | None = None
+    third_party: Commit | None = None
+    python_backend: Commit | None = None
     # Compiled where they are known.
     local_cache: Commit | None = None
     redis_cache: Commit | None = None
@@ -258,4 +247,4 @@ class Defaults(Entry):
     release: Release
     image: Name
     size_budget_mb: dict[Literal["cpu", "cuda"], int]
-    images: dict[str, CellDefaults] = {}
+    images: dict[str, CellDefaults] = Field(default_factory=dict)

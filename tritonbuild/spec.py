@@ -18,7 +18,6 @@ from tritonbuild.schema import (
     BakedModel,
     Base,
     Commits,
-    Conflict,
     Engine,
     Exclude,
     Image,
@@ -27,6 +26,7 @@ from tritonbuild.schema import (
     Server,
     Wheel,
 )
+from tritonbuild.shapes import Conflict
 from tritonbuild.toolchain import Archive, CMake, Dcgm, Toolchain
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from tritonbuild.schema import DebName, Entry, Evidence, Glibc, HttpsUrl, Name, Pinned, Release, Sha256
+from tritonbuild.shapes import DebName, Entry, Evidence, Glibc, HttpsUrl, Name, Pinned, Release, Sha256
 
 
 class Archive(Entry):

@@ -15,7 +15,8 @@ from tritonbuild.errors import NothingSelected, UnsupportedFeature
 from tritonbuild.identifiers import BuildId, name_some, nearest
 from tritonbuild.matrix import Matrix
 from tritonbuild.records import row_folder
-from tritonbuild.schema import Conflict, Engine, Evidence, Override
+from tritonbuild.schema import Engine, Override
+from tritonbuild.shapes import Conflict, Evidence
 from tritonbuild.spec import BuildSpec, resolve_spec
 from tritonbuild.wheeltags import is_installable
 

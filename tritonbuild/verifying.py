@@ -115,7 +115,7 @@ def check_own_wheels(groups: Groups, folders: Sequence[Path]) -> list[Finding]:
 def _check_own_wheel(wheel: Wheel, folders: Sequence[Path]) -> Iterable[Finding]:
     if find_wheel(wheel, folders):
         return
-    answer = ask(wheel.url)
+    answer = ask(wheel.download)
     if answer.status in (404, 410):
         message = f"{answer.host} no longer has it (HTTP {answer.status})"
         yield problem(wheel.requirement, message, f"keep {wheel.filename} in a wheel folder")

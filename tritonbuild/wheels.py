@@ -14,6 +14,7 @@ from tritonbuild.console import Step
 from tritonbuild.errors import DownloadFailed
 from tritonbuild.files import sha256_file
 from tritonbuild.paths import BUILD
+from tritonbuild.repacking import repack
 from tritonbuild.schema import Wheel
 
 
@@ -33,16 +34,16 @@ def wheel_folders(extra: Sequence[Path]) -> list[Path]:
     wait=wait_exponential(multiplier=1, max=10),
     reraise=True,
 )
-def _download(wheel: Wheel, target: Path, step: Step) -> None:
+def _download(url: str, target: Path, step: Step) -> None:
     # Two rows may want the same wheel at the same time.
     partial = target.with_suffix(f".{os.getpid()}.part")
-    with requests.get(wheel.url, stream=True, timeout=(10, 60)) as reply:
+    with requests.get(url, stream=True, timeout=(10, 60)) as reply:
         reply.raise_for_status()
         total = int(reply.headers.get("Content-Length", 0))
         with partial.open("wb") as stream:
             for block in reply.iter_content(1 << 20):
                 stream.write(block)
-                step.note(f"{wheel.filename}: {stream.tell() >> 20} of {total >> 20} MB")
+                step.note(f"{target.name}: {stream.tell() >> 20} of {total >> 20} MB")
     partial.replace(target)
 
 
@@ -66,9 +67,8 @@ def find_wheel(
 
 def locate_wheels(wheels: Iterable[Wheel], folders: Sequence[Path], step: Step) -> list[Path]:
     """Return one verified file for each wheel, downloading what no folder holds."""
-    return [
-        find_wheel(wheel, folders, step.note) or _fetch(wheel, BUILD / "wheels", step) for wheel in wheels
-    ]
+    cache = BUILD / "wheels"
+    return [find_wheel(wheel, folders, step.note) or _fetch(wheel, folders, cache, step) for wheel in wheels]
 
 
 def _is_verified(file: Path, sha256: str, cache: Path) -> bool:
@@ -85,21 +85,38 @@ def _is_verified(file: Path, sha256: str, cache: Path) -> bool:
     return True
 
 
-def _fetch(wheel: Wheel, cache: Path, step: Step) -> Path:
-    cache.mkdir(parents=True, exist_ok=True)
+def _fetch(wheel: Wheel, folders: Sequence[Path], cache: Path, step: Step) -> Path:
+    """Return the wheel in ``cache``: downloaded, or made of its source archive."""
     target = cache / wheel.filename
-    step.milestone(f"downloading {wheel.filename}")
-    host = urllib.parse.urlsplit(wheel.url).hostname
+    if wheel.sdist is None:
+        _fetch_file(wheel.requirement, wheel.download, wheel.sha256, target, step)
+        return target
+    name = wheel.download.rsplit("/", 1)[1]
+    known = [f / name for f in (*folders, cache) if (f / name).is_file()]
+    archive = next((file for file in known if sha256_file(file) == wheel.sdist.sha256), cache / name)
+    if archive not in known:
+        _fetch_file(wheel.requirement, wheel.download, wheel.sdist.sha256, archive, step)
+    step.note(f"{wheel.filename} out of {archive.name}")
+    repack(archive, wheel, target)
+    if sha256_file(target) != wheel.sha256:
+        message = f"{wheel.filename} out of {archive.name} is not the wheel that versions.yaml pins"
+        raise DownloadFailed(message, hint=f"pin sha256: {sha256_file(target)} if `modules` was changed")
+    return target
+
+
+def _fetch_file(requirement: str, url: str, sha256: str, target: Path, step: Step) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    step.milestone(f"downloading {target.name}")
+    host = urllib.parse.urlsplit(url).hostname
     try:
-        _download(wheel, target, step)
+        _download(url, target, step)
     except requests.RequestException as error:
-        message = f"{wheel.requirement}: cannot download from {host}: {type(error).__name__}"
+        message = f"{requirement}: cannot download from {host}: {type(error).__name__}"
         raise DownloadFailed(
             message,
-            hint=f"put {wheel.filename} into a folder and name it with --wheelhouse DIR or PIP_FIND_LINKS",
+            hint=f"put {target.name} into a folder and name it with --wheelhouse DIR or PIP_FIND_LINKS",
         ) from error
-    if sha256_file(target) != wheel.sha256:
+    if sha256_file(target) != sha256:
         target.unlink()
-        message = f"{wheel.filename} from {host} is not the file that versions.yaml pins"
+        message = f"{target.name} from {host} is not the file that versions.yaml pins"
         raise DownloadFailed(message, hint="compare its SHA-256 with the publisher's before changing the pin")
-    return target

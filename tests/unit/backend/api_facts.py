@@ -23,12 +23,13 @@ from remotezip import RemoteZip
 
 FOLDER = Path(__file__).parent / "vllm_api"
 
-# Two or more of every way that a part of the adapters takes, and the ends.
+# Every one of versions.yaml, two or more of every way that a part of the adapters takes, and the ends.
 VERSIONS = (
-    *("0.2.0", "0.2.3", "0.2.7", "0.3.0", "0.3.3", "0.4.0.post1", "0.4.3"),
-    *("0.5.0.post1", "0.5.3.post1", "0.5.5"),
-    *("0.6.3.post1", "0.6.6.post1", "0.7.3", "0.8.1", "0.8.4", "0.8.5", "0.9.2", "0.10.1.1", "0.10.2"),
-    *("0.11.0", "0.11.2", "0.14.0", "0.20.2", "0.22.1", "0.30.0", "0.33.0"),
+    *("0.2.0", "0.2.1.post1", "0.2.3", "0.2.7", "0.3.0", "0.3.3", "0.4.0.post1", "0.4.3"),
+    *("0.5.0.post1", "0.5.3.post1", "0.5.5", "0.6.3.post1", "0.6.6.post1", "0.7.0", "0.7.3"),
+    *("0.8.1", "0.8.4", "0.8.5", "0.9.0.1", "0.9.2", "0.10.1.1", "0.10.2", "0.11.0", "0.11.1", "0.11.2"),
+    *("0.13.0", "0.14.0", "0.15.1", "0.17.1", "0.19.0", "0.20.2", "0.22.1", "0.24.0", "0.27.1"),
+    *("0.30.0", "0.33.0"),
 )
 
 # Where the classes are that the adapters use, and which methods of them. `*` means all.

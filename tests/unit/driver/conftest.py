@@ -86,6 +86,15 @@ def spec_of(matrix: Matrix) -> SpecOf:
     return resolve
 
 
+@pytest.fixture(scope="session")
+def gap(matrix: Matrix) -> Matrix:
+    """A matrix that has no 24.03-cuda-pypi, and all else."""
+    facts = matrix.releases["24.03"]
+    images = {key: cell for key, cell in facts.images.items() if key != "cuda-pypi"}
+    releases = {**matrix.releases, "24.03": facts.model_copy(update={"images": images})}
+    return matrix.model_copy(update={"releases": releases})
+
+
 @pytest.fixture
 def cpu(spec_of: SpecOf) -> BuildSpec:
     return spec_of("24.08-cpu-pypi")

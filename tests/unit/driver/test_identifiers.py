@@ -101,7 +101,7 @@ def test_a_long_list_of_the_known_is_cut() -> None:
 def test_check_release_lists_the_known_ones() -> None:
     with pytest.raises(UsageError) as failure:
         check_release("23.10", flag="--x", known=["24.10", "24.08"])
-    assert failure.value.hint == "did you mean '24.10'? known: 24.08, 24.10"
+    assert failure.value.hint == "the closest is 24.08; known: 24.08, 24.10"
 
 
 def test_nearest_needs_some_likeness() -> None:

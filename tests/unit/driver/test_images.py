@@ -80,7 +80,7 @@ def vendor(base: Base) -> Base:
 
 @pytest.fixture
 def server(matrix: Matrix) -> Server:
-    return matrix.servers["ngc-24.08"].model_copy(update={"ref": "nvcr.io/nvidia/server:1", "digest": None})
+    return matrix.servers["ngc"].model_copy(update={"ref": "nvcr.io/nvidia/server:1", "digest": None})
 
 
 Get = Callable[..., FoundImage]

@@ -275,12 +275,12 @@ def test_the_image_tests_read_the_recipe_back(
 
 
 def test_the_recipe_of_a_row_that_is_not_there_is_read_back(
-    matrix: Matrix, resolved: list[Lock], step: LoggedStep, tmp_path: Path
+    gap: Matrix, resolved: list[Lock], step: LoggedStep, tmp_path: Path
 ) -> None:
-    near = resolve_near(matrix, BuildId("24.03", "cuda", "pypi"))
-    spec = vary(matrix, near, near.vllm, allowed=True, now=NOW, build_dir=tmp_path)
+    near = resolve_near(gap, BuildId("24.03", "cuda", "pypi"))
+    spec = vary(gap, near, near.vllm, allowed=True, now=NOW, build_dir=tmp_path)
     assert spec.unverified
-    assert read_recipe(matrix, prepare_recipe(spec, [], step).folder) == spec
+    assert read_recipe(gap, prepare_recipe(spec, [], step).folder) == spec
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,8 @@ import tenacity
 
 from tritonbuild import wheels as module
 from tritonbuild.errors import DownloadFailed
-from tritonbuild.schema import Wheel
+from tritonbuild.repacking import repack
+from tritonbuild.schema import Sdist, Wheel
 from tritonbuild.wheels import locate_wheels, wheel_folders
 
 CONTENT = b"a wheel" * 1000
@@ -62,7 +65,7 @@ def replies(monkeypatch: pytest.MonkeyPatch, cache: Path) -> list[Any]:
     queue: list[Any] = []
 
     def get(url: str, **options: object) -> Reply:
-        assert url == WHEEL.url
+        assert url in (WHEEL.url, "https://wheels.example/a-1.tar.gz")
         assert options["timeout"]
         reply = queue.pop(0)
         if isinstance(reply, Exception):
@@ -180,6 +183,65 @@ def test_a_download_with_other_bytes_is_thrown_away(cache: Path, replies: list[A
     with pytest.raises(DownloadFailed, match=r"is not the file that versions\.yaml pins"):
         locate_wheels([WHEEL], [], step)
     assert list(cache.iterdir()) == []
+
+
+@pytest.fixture
+def packed(tmp_path: Path, cache: Path, replies: list[Any]) -> tuple[Wheel, bytes]:
+    """A wheel that is made of a source archive, and the archive."""
+    archive = tmp_path / "made" / "a-1.tar.gz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as tar:
+        for name in ("a-1/PKG-INFO", "a-1/a.py"):
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO())
+    content = archive.read_bytes()
+    sdist = Sdist(url=WHEEL.url.rsplit("/", 1)[0] + "/a-1.tar.gz", sha256=_sha256(content), modules=("a",))
+    wheel = Wheel(requirement="a==1", sdist=sdist, sha256="0" * 64)
+    repack(archive, wheel, archive.parent / wheel.filename)
+    made = (archive.parent / wheel.filename).read_bytes()
+    return wheel.model_copy(update={"sha256": _sha256(made)}), content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_a_source_archive_is_downloaded_and_made_a_wheel(
+    cache: Path, replies: list[Any], step: Any, packed: tuple[Wheel, bytes]
+) -> None:
+    wheel, content = packed
+    replies.append(Reply(content))
+    assert locate_wheels([wheel], [], step) == [cache / "a-1-py3-none-any.whl"]
+    assert "downloading a-1.tar.gz" in step.text
+    assert _sha256((cache / "a-1-py3-none-any.whl").read_bytes()) == wheel.sha256
+    (cache / "a-1-py3-none-any.whl").unlink()
+    locate_wheels([wheel], [], step)  # out of the archive in the cache: no reply is left
+
+
+def test_a_source_archive_can_lie_in_a_wheelhouse(
+    tmp_path: Path, cache: Path, step: Any, packed: tuple[Wheel, bytes]
+) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.mkdir()
+    (wrong / "a-1.tar.gz").write_bytes(b"other")
+    assert locate_wheels([packed[0]], [wrong, tmp_path / "made"], step)[0].is_file()
+
+
+def test_a_source_archive_with_other_bytes_is_thrown_away(
+    cache: Path, replies: list[Any], step: Any, packed: tuple[Wheel, bytes]
+) -> None:
+    replies.append(Reply(b"something else"))
+    with pytest.raises(DownloadFailed, match=r"a-1\.tar\.gz .* is not the file that versions\.yaml pins"):
+        locate_wheels([packed[0]], [], step)
+    assert list(cache.iterdir()) == []
+
+
+def test_another_wheel_than_the_pinned_one_is_refused(
+    cache: Path, replies: list[Any], step: Any, packed: tuple[Wheel, bytes]
+) -> None:
+    replies.append(Reply(packed[1]))
+    with pytest.raises(DownloadFailed, match=r"is not the wheel that versions\.yaml pins") as failure:
+        locate_wheels([packed[0].model_copy(update={"sha256": "0" * 64})], [], step)
+    assert f"pin sha256: {packed[0].sha256}" in str(failure.value.hint)
 
 
 def test_no_wheels_means_no_work(cache: Path, step: Any) -> None:
