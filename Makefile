@@ -23,7 +23,7 @@ test: lint check test-unit ## everything: lint, unit tests, build the image, smo
 test-unit: venv ## unit tests only: no engine, no network, seconds
 	$(VENV)/python -m pytest tests/unit
 
-test-daemon: venv ## what needs an engine and stand-ins: servers from source and from NVIDIA's images, minutes, 15 GB
+test-daemon: venv ## what needs an engine, minutes and 15 GB: servers out of stand-ins, a row built twice, vLLM put into containers
 	$(VENV)/python -m pytest tests/daemon -v
 
 lint: venv ## ruff and mypy

@@ -238,6 +238,16 @@ def test_a_made_base_has_the_same_date_everywhere(
     assert machine.env == [{"SOURCE_DATE_EPOCH": "1787529600"}]
 
 
+def test_a_made_base_is_rid_of_the_files_that_mmdebstrap_copies_from_the_host(
+    machine: Machine, base: Base, step: Any
+) -> None:
+    machine.tools.add("mmdebstrap")
+    _make(machine, base, step)
+    (hook,) = (word for word in machine.ran[-1] if word.startswith("--customize-hook="))
+    assert 'rm -f "$1/etc/hostname"' in hook
+    assert 'install -m 644 /dev/null "$1/etc/resolv.conf"' in hook
+
+
 def test_mmdebstrap_is_installed_where_that_is_possible(machine: Machine, base: Base, step: Any) -> None:
     _make(machine, base, step)
     assert [argv[0] for argv in machine.ran] == ["apt-get", "apt-get", "mmdebstrap"]
