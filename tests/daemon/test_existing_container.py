@@ -43,7 +43,7 @@ def box(engine: docker.DockerClient, spec: BuildSpec) -> Iterator[Container]:
         settings["PIP_CERT"] = CA
     image = engine.images.get(image_reference(spec))
     with running(
-        image, ["sleep", "infinity"], mounts=mounts, network_mode="bridge", environment=settings
+        image, ["sleep", "infinity"], mounts=mounts, network_mode="bridge", env=settings
     ) as container:
         yield container
 
