@@ -63,8 +63,10 @@ class Registry:
                         self.client.images.remove(known, noprune=True)
 
     def asked_for(self, path: str) -> bool:
-        """Tell whether a manifest of ``path`` (``nvidia/x``) was ever fetched."""
-        return f"GET /v2/{path}/manifests/" in self.log.read_text(encoding="utf-8", errors="replace")
+        """Tell whether anybody ever asked for a manifest of ``path`` (``nvidia/x``)."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        # The engine does not fetch a manifest that it has seen before, it only asks.
+        return any(f"{method} /v2/{path}/manifests/" in text for method in ("GET", "HEAD"))
 
 
 def _free_port() -> int:

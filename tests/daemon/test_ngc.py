@@ -198,7 +198,8 @@ def test_the_composed_image_answers_a_prompt(composed: Image) -> None:
 
 def test_an_image_on_nvidias_vllm_answers_prompts_and_its_client_asks_them(on_vllm: Image) -> None:
     # The stand-in's vLLM is for CPUs, where this has to be off; see docs/facts.md.
-    with running(on_vllm, environment={"TORCHDYNAMO_DISABLE": "1"}) as container:
+    serve = ["tritonserver", "--model-repository=/opt/tritonserver/model_repository"]
+    with running(on_vllm, ["env", "TORCHDYNAMO_DISABLE=1", *serve]) as container:
         server = Server(container, InsideClient(container), "vllm_model")
         server.wait_until_ready()
         answer = server.answer(
