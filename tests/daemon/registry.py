@@ -37,6 +37,7 @@ class Registry:
     client: docker.DockerClient
     host: str
     log: Path
+    storage: Path
 
     def push(self, image: str, name: str) -> str:
         """Put an image of the engine into the registry as ``name`` (``nvidia/x:1``); return its digest.
@@ -92,7 +93,7 @@ def running_registry(client: docker.DockerClient, folder: Path) -> Iterator[Regi
     try:
         _wait_for(f"http://127.0.0.1:{port}/v2/", process, log)
         # The engine takes plain HTTP from localhost only.
-        yield Registry(client, f"localhost:{port}", log)
+        yield Registry(client, f"localhost:{port}", log, folder / "storage")
     finally:
         process.terminate()
         process.wait()
