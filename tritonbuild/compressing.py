@@ -16,7 +16,7 @@ from docker.models.images import Image
 from zlib_ng import zlib_ng
 
 from tritonbuild.console import Console, Step
-from tritonbuild.engine import find_image
+from tritonbuild.engine import export_image, find_image
 from tritonbuild.errors import CommandFailed, UsageError
 from tritonbuild.exported import open_export
 from tritonbuild.files import write_atomic
@@ -91,7 +91,7 @@ def measure_compressed(image: Image, cache: Path, step: Step) -> Layers:
 def _measure(image: Image, wanted: set[str], known: _Known, step: Step, *, trust_sizes: bool) -> None:
     """Read the image as `docker save` writes it, whatever its form: a layer is what has a wanted digest."""
     done = {known.sizes[diff_id][0] for diff_id in wanted if diff_id in known.sizes}
-    chunks = image.save(chunk_size=1 << 20)
+    chunks = export_image(image)
     with ThreadPoolExecutor(os.cpu_count()) as pool, open_export(chunks) as archive:
         for member in archive:
             step.children.check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +156,17 @@ def read_layers(image: Image) -> Layers | None:
     """Return the layers of a local image and their bytes; None where the engine does not tell."""
     history = [(step["CreatedBy"] or "", step["Size"]) for step in reversed(image.history())]
     return pair_layers(image.attrs["RootFS"]["Layers"], history)
+
+
+def export_image(image: Image) -> Iterator[bytes]:
+    """Return what ``docker save`` gives of an image; raise CommandFailed when the engine cannot."""
+    try:
+        chunks: Iterator[bytes] = image.save(chunk_size=1 << 20)
+    except APIError as error:
+        message = f"the engine cannot export {image.short_id}: {_first_line(error)}"
+        hint = "it writes the whole image to its own disk first: free as much as the image takes"
+        raise CommandFailed(message, hint=hint) from error
+    return chunks
 
 
 def _first_line(error: Exception) -> str:

@@ -11,7 +11,7 @@ import docker
 from docker.models.images import Image
 
 from tritonbuild.debian import find_owner, read_owners, read_packages
-from tritonbuild.engine import find_image
+from tritonbuild.engine import export_image, find_image
 from tritonbuild.errors import UsageError
 from tritonbuild.trees import PathDifference, Tree, find_differences, read_tree
 
@@ -98,7 +98,7 @@ def _get(client: docker.DockerClient, reference: str) -> Image:
 
 
 def _read(image: Image) -> Tree:
-    return read_tree(image.save(chunk_size=1 << 20))
+    return read_tree(export_image(image))
 
 
 def _settings(image: Image) -> dict[str, str]:

@@ -13,7 +13,7 @@ import requests
 from docker.errors import APIError, ContainerError, DockerException, ImageNotFound
 
 from tritonbuild import engine
-from tritonbuild.errors import CommandFailed, ToolMissing
+from tritonbuild.errors import BuildError, CommandFailed, RegistryFailed, RegistryRefused, ToolMissing
 
 
 class Client:
@@ -182,3 +182,43 @@ def test_layers_and_their_history_are_put_together() -> None:
         attrs={"RootFS": {"Layers": ["sha256:base", "sha256:x"]}}, history=lambda: history
     )
     assert engine.read_layers(image) == {"sha256:base": 130, "sha256:x": 7}
+
+
+def test_an_image_that_the_engine_cannot_export_is_one_line() -> None:
+    def save(**_: object) -> None:
+        msg = "500 Server Error"
+        raise APIError(msg, explanation="write /x/layer.tar: no space left on device")
+
+    image = SimpleNamespace(short_id="sha256:0123456789", save=save)
+    with pytest.raises(CommandFailed, match=r"export sha256:0123456789: write .*: no space left") as caught:
+        engine.export_image(image)  # type: ignore[arg-type]
+    assert "free as much as the image takes" in (caught.value.hint or "")
+
+
+def _pusher(*events: dict[str, Any]) -> Any:
+    return SimpleNamespace(api=SimpleNamespace(push=lambda *_, **__: iter(events)))
+
+
+def test_a_push_tells_the_digest_and_what_it_is_doing() -> None:
+    notes: list[str] = []
+    client = _pusher(
+        {"status": "Preparing"},
+        {"id": "abc", "status": "Pushing", "progress": "1 MB"},
+        {"aux": {"Tag": "1", "Digest": "sha256:7", "Size": 3}},
+    )
+    assert engine.push_image(client, "localhost:5000/x:1", notes.append) == "sha256:7"
+    assert notes == ["abc: Pushing 1 MB"]
+
+
+@pytest.mark.parametrize(
+    ("events", "kind", "text"),
+    [
+        ([{"error": "denied: requested access is denied"}], RegistryRefused, "access is denied"),
+        ([{"error": "unauthorized: authentication required"}], RegistryRefused, "unauthorized"),
+        ([{"error": "received unexpected HTTP status: 500"}], RegistryFailed, "cannot be pushed: received"),
+        ([{"status": "done"}], RegistryFailed, "the engine names no digest"),
+    ],
+)
+def test_a_push_that_fails_says_why(events: list[dict[str, Any]], kind: type[BuildError], text: str) -> None:
+    with pytest.raises(kind, match=text):
+        engine.push_image(_pusher(*events), "localhost:5000/x:1", lambda note: None)
