@@ -118,8 +118,12 @@ async def make_requests(
 
 
 async def collect(options: argparse.Namespace, prompts: list[str]) -> dict[str, list[str]]:
-    """Send all prompts at once and return the texts by request id. Raises ClientError."""
+    """Send all prompts at once and return the texts by request id. Raises ClientError.
+
+    The stream is left when every request has had its last response: Triton 2.47 does not always end it.
+    """
     results: dict[str, list[str]] = {}
+    unanswered = options.iterations * len(prompts)
     async with grpcclient.InferenceServerClient(options.url) as client:
         answers = client.stream_infer(
             inputs_iterator=make_requests(options, prompts, results),
@@ -128,11 +132,15 @@ async def collect(options: argparse.Namespace, prompts: list[str]) -> dict[str, 
         async for result, error in answers:
             if error is not None:
                 raise ClientError(error.message())
+            response = result.get_response()
             texts = [text.decode("utf-8") for text in result.as_numpy("text_output")]
-            request_id = result.get_response().id
             if options.verbose:
-                print(f"answer {request_id}: {texts}")
-            results[request_id] += texts
+                print(f"answer {response.id}: {texts}")
+            results[response.id] += texts
+            if response.parameters["triton_final_response"].bool_param:
+                unanswered -= 1
+                if not unanswered:
+                    break
     return results
 
 
