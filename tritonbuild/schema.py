@@ -47,9 +47,16 @@ class CutoffException(Reasoned):
 class Sdist(Entry):
     """The source archive of a pure-Python package that has no wheel, and what of it gets into one."""
 
-    url: Annotated[str, StringConstraints(pattern=r"^https://[A-Za-z0-9./%_+-]+\.tar\.gz$")]
+    url: Annotated[str, StringConstraints(pattern=r"^https://(\{pypi\})?[A-Za-z0-9./%_+-]+\.tar\.gz$")]
     sha256: Sha256
     modules: tuple[Name, ...] = Field(min_length=1)
+
+    @property
+    def download(self) -> str:
+        """The URL; ``{pypi}`` in it stands for the host that PyPI keeps its files on, as pip names it."""
+        from pip._internal.models.index import PyPI
+
+        return self.url.replace("{pypi}", str(PyPI.file_storage_domain))
 
 
 class Wheel(Entry):
@@ -76,7 +83,7 @@ class Wheel(Entry):
     @property
     def download(self) -> str:
         """The URL of the file that is fetched."""
-        return self.sdist.url if self.sdist else str(self.url)
+        return self.sdist.download if self.sdist else str(self.url)
 
 
 class Image(Entry):
