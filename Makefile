@@ -16,7 +16,7 @@ help: ## show this help
 image: ## build and prove an image: make image RELEASE=24.10 FLAGS=--enable-gpu
 	./build.py --upstream-container-version=$(RELEASE) $(FLAGS)
 
-test: lint check test-unit ## everything: lint, unit tests, build the image, smoke-test it
+test: lint check test-unit ## everything: lint, unit tests, build the image, smoke-test it, hold it to the contract
 	./build.py --upstream-container-version=$(RELEASE) --no-smoke $(FLAGS)
 	$(VENV)/python -m pytest tests/buildx tests/image tests/conformance -v
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -126,12 +125,11 @@ def render_report(rows: Sequence[Row]) -> str:
         layer_chart=lambda row: Markup(_layer_chart(row, users)),  # noqa: S704  (our own SVG)
         part_chart=lambda row: Markup(_part_chart(row)),  # noqa: S704
         megabytes=lambda size: f"{size / _MB:,.0f}" if size else "-",
-        pretty=lambda value: json.dumps(value, indent=1),
     )
 
 
 def _layer_chart(row: Row, users: Mapping[str, int]) -> str:
-    """Return the image's layers from the base up; small ones next to each other are drawn as one."""
+    """Return the image's layers from the base up; the small ones are drawn as one, at the end."""
     drawn: list[tuple[str, float]] = []
     rest = 0.0
     large = sorted((layer["size"] for layer in row.layers), reverse=True)[: _LAYERS - 1]
