@@ -186,9 +186,13 @@ class BuildSpec:
 
     @property
     def base_epoch(self) -> int:
-        """The same of the base, which rows of different dates share; the row's where it has no date."""
+        """What files of the system are dated that a build changes; rows of different dates share it.
+
+        A second after the base's own date, which its own files have: engines tell files of two layers apart
+        by their time. The row's where the base has no date.
+        """
         date = self.base.date
-        return calendar.timegm(date.timetuple()) if date else self.epoch
+        return calendar.timegm(date.timetuple()) + 1 if date else self.epoch
 
     @property
     def overrides(self) -> tuple[Override, ...]:

@@ -73,7 +73,7 @@ def test_the_epoch_is_the_cutoff_of_the_lock(cuda: BuildSpec) -> None:
 
 def test_rows_of_one_base_date_it_alike(cpu: BuildSpec, cuda: BuildSpec) -> None:
     assert cpu.epoch != cuda.epoch
-    assert cpu.base_epoch == cuda.base_epoch == 1787529600  # 2026-08-24T00:00:00Z
+    assert cpu.base_epoch == cuda.base_epoch == 1787529601  # a second after 2026-08-24T00:00:00Z
     undated = dataclasses.replace(cuda, base=cuda.base.model_copy(update={"date": None}))
     assert undated.base_epoch == cuda.epoch
 
