@@ -159,14 +159,14 @@ def read_layers(image: Image) -> Layers | None:
 
 
 def export_image(image: Image) -> Iterator[bytes]:
-    """Return what ``docker save`` gives of an image; raise CommandFailed when the engine cannot."""
+    """Yield what ``docker save`` gives of an image; raise CommandFailed when the engine cannot."""
     try:
-        chunks: Iterator[bytes] = image.save(chunk_size=1 << 20)
+        # docker-py asks the engine only when the first piece is read.
+        yield from image.save(chunk_size=1 << 20)
     except APIError as error:
         message = f"the engine cannot export {image.short_id}: {_first_line(error)}"
         hint = "it writes the whole image to its own disk first: free as much as the image takes"
         raise CommandFailed(message, hint=hint) from error
-    return chunks
 
 
 def _first_line(error: Exception) -> str:

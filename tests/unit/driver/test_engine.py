@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -185,13 +186,14 @@ def test_layers_and_their_history_are_put_together() -> None:
 
 
 def test_an_image_that_the_engine_cannot_export_is_one_line() -> None:
-    def save(**_: object) -> None:
+    def save(**_: object) -> Iterator[bytes]:
         msg = "500 Server Error"
         raise APIError(msg, explanation="write /x/layer.tar: no space left on device")
+        yield b""  # as docker-py: nothing happens before the first piece is asked for
 
     image = SimpleNamespace(short_id="sha256:0123456789", save=save)
     with pytest.raises(CommandFailed, match=r"export sha256:0123456789: write .*: no space left") as caught:
-        engine.export_image(image)  # type: ignore[arg-type]
+        list(engine.export_image(image))  # type: ignore[arg-type]
     assert "free as much as the image takes" in (caught.value.hint or "")
 
 
