@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,10 @@ import yaml
 from packageurl import PackageURL
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from tritonbuild.console import Console
 from tritonbuild.errors import MatrixError, Unreachable, Vulnerable
+from tritonbuild.paths import ALLOWANCES
+from tritonbuild.records import read_record, update_record
 
 SERVICE = "https://api.osv.dev"
 _BATCH = 1000
@@ -135,6 +139,54 @@ def check_audit(what: str, result: Audit) -> None:
     raise Vulnerable(
         "\n".join(lines), hint="take a newer version, or allow it in audit.yaml: why, and until when"
     )
+
+
+def audit_once(
+    what: str,
+    contents: Mapping[str, Any],
+    folder: Path,
+    console: Console,
+    *,
+    required: bool,
+    service: str = SERVICE,
+) -> bytes:
+    """Return audit.json of a release: what the database says, or said to an earlier run, of what is inside.
+
+    Raises Vulnerable when that stops the release, and with ``required`` Unreachable when it said nothing.
+    """
+    report = read_record(folder).get("audit")
+    if report is None or "not_asked" in report:
+        report = _audit_release(what, contents, report, console, required=required, service=service)
+        update_record(folder, audit=report)
+    return (json.dumps(report, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _audit_release(
+    what: str,
+    contents: Mapping[str, Any],
+    earlier: dict[str, Any] | None,
+    console: Console,
+    *,
+    required: bool,
+    service: str,
+) -> dict[str, Any]:
+    allowances = read_allowances(ALLOWANCES)
+    purls = purls_inside(contents)
+    today = dt.datetime.now(dt.timezone.utc).date()
+    with console.step("audit", f"{what}: known vulnerabilities of {len(purls)} packages") as step:
+        try:
+            result = audit(purls, allowances, today=today, service=service)
+        except Unreachable as error:
+            if required:
+                raise
+            step.outcome = "not asked"
+            console.warn(f"{what}: {error.message}; the release says so (--require-audit refuses it)")
+            report = {"asked": 0, "findings": [], "not_asked": error.message, "date": today.isoformat()}
+            # The same words on every run, so that the same evidence is not attached twice.
+            return earlier or report
+        check_audit(what, result)
+        step.outcome = f"{len(result.findings)} found, all allowed"
+    return {**result.as_json(), "date": today.isoformat()}
 
 
 def _ask(service: str, purls: Sequence[PackageURL], wait: float) -> list[dict[str, Any]]:

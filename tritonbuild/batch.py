@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeAlias
 
 from tritonbuild.console import Console
 from tritonbuild.errors import as_build_error
 from tritonbuild.identifiers import BuildId
-from tritonbuild.pipeline import BuildOptions, BuildResult, build_row
+from tritonbuild.pipeline import BuildOptions, BuildResult, Made, build_row
 from tritonbuild.spec import BuildSpec
 
-Ending = Literal["built", "reused", "failed", "interrupted", "not started"]
+Ending: TypeAlias = Made | Literal["failed", "interrupted", "not started"]
 
 # Stages that a further release of the same engine does not cost: they prove, or wait for others.
 _NOT_ITS_OWN = ("smoke", "wait", "compress")
@@ -105,7 +105,13 @@ class _Queue:
             self._changed.wait_for(lambda: self._workers == 0)
 
 
-def _attempt(spec: BuildSpec, options: BuildOptions, console: Console, queue: _Queue) -> Outcome:
+class Work(Protocol):
+    """What is done with each row; it calls ``built`` once the engine has the row's layers."""
+
+    def __call__(self, spec: BuildSpec, console: Console, /, *, built: Callable[[], None]) -> BuildResult: ...
+
+
+def _attempt(spec: BuildSpec, work: Work, console: Console, queue: _Queue) -> Outcome:
     started = time.monotonic()
 
     def outcome(ending: Ending, **found: Any) -> Outcome:
@@ -113,20 +119,29 @@ def _attempt(spec: BuildSpec, options: BuildOptions, console: Console, queue: _Q
         return Outcome(spec=spec, ending=ending, elapsed=elapsed, seconds=dict(console.seconds), **found)
 
     try:
-        result = build_row(spec, options, console, built=lambda: queue.layers_are_there(spec))
+        result = work(spec, console, built=lambda: queue.layers_are_there(spec))
     except KeyboardInterrupt:
         return outcome("interrupted", stage=console.stage)
     except Exception as error:
         return outcome("failed", stage=console.stage, error=error)
     finally:
         queue.is_over(spec)
-    return outcome("reused" if result.reused else "built", result=result)
+    return outcome(result.ending, result=result)
 
 
 def build_rows(
     specs: Sequence[BuildSpec], options: BuildOptions, console: Console, *, jobs: int = 1
 ) -> list[Outcome]:
-    """Build rows, ``jobs`` at a time; return what became of each, in the order of ``specs``.
+    """Build rows, see ``run_rows``."""
+
+    def build(spec: BuildSpec, own: Console, /, *, built: Callable[[], None]) -> BuildResult:
+        return build_row(spec, options, own, built=built)
+
+    return run_rows(specs, build, console, jobs=jobs)
+
+
+def run_rows(specs: Sequence[BuildSpec], work: Work, console: Console, *, jobs: int = 1) -> list[Outcome]:
+    """Do the same with rows, ``jobs`` at a time; return what became of each, in the order of ``specs``.
 
     A failure is an outcome like any other and stops no other row. Ctrl-C ends all that runs, and
     ``console.children.stopping`` tells that it came.
@@ -141,13 +156,13 @@ def build_rows(
         if spec is None:
             return False
         own = console.for_row(spec.name if several else "")
-        outcomes[spec.row] = outcome = _attempt(spec, options, own, queue)
+        outcomes[spec.row] = outcome = _attempt(spec, work, own, queue)
         show(f"{len(outcomes)} of {len(specs)} rows done")
         if several and outcome.error:
             own.error(as_build_error(outcome.error))
         return True
 
-    def work() -> None:
+    def work_on() -> None:
         try:
             while build_next():
                 pass
@@ -155,7 +170,7 @@ def build_rows(
             queue.leave()
 
     # Daemons, so that a second Ctrl-C ends the process whatever they wait for.
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(workers)]
+    threads = [threading.Thread(target=work_on, daemon=True) for _ in range(workers)]
     with console.board() if several else nullcontext(lambda _: None) as show:
         show(f"{len(specs)} rows")
         for thread in threads:

@@ -97,6 +97,12 @@ class Console:
         own._err, own._out, own.live, own._board = self._err, self._out, self.live, self._board
         return own
 
+    @property
+    def log_file(self) -> Path | None:
+        """The log that is written right now."""
+        name = getattr(self.log_stream, "name", None)
+        return Path(name) if name else None
+
     def log(self, text: str) -> None:
         """Write a line to the log file, when there is one."""
         if self.log_stream:
@@ -105,7 +111,8 @@ class Console:
 
     @contextmanager
     def logging_to(self, path: Path) -> Iterator[None]:
-        """Write everything to a log file as well, as long as this lasts."""
+        """Write everything to a log file as well, as long as this lasts; a log within a log takes its place."""
+        before = self.log_stream
         with path.open("w", encoding="utf-8") as stream:
             self.log_stream = stream
             try:
@@ -117,7 +124,7 @@ class Console:
                 self.log(traceback.format_exc())
                 raise
             finally:
-                self.log_stream = None
+                self.log_stream = before
 
     def line(self, text: str) -> None:
         if not self.quiet:

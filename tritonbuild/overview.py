@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ from tritonbuild.batch import Outcome
 from tritonbuild.errors import BuildError, RowsFailed, as_build_error
 from tritonbuild.identifiers import BuildId
 from tritonbuild.layers import Layers, count_once
-from tritonbuild.records import row_folder
+from tritonbuild.spec import BuildSpec
+
+# As much of a digest as tells images apart: "sha256:" and 12 digits.
+_DIGEST = 19
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,8 @@ class Line:
     tests_reused: bool
     image: str | None
     image_id: str | None
+    digest: str | None
+    """What a registry has it under, where it was released."""
     log: str
 
 
@@ -79,10 +84,14 @@ def make_overview(
     *,
     jobs: int,
     seconds: float,
-    build_dir: Path | None,
+    log_of: Callable[[BuildSpec], Path],
     compressed: Mapping[BuildId, Layers] | None = None,
+    digests: Mapping[BuildId, str] | None = None,
 ) -> Overview:
-    """Return the overview of a call that took ``seconds``; ``compressed`` holds what was measured."""
+    """Return the overview of a call that took ``seconds``.
+
+    ``compressed`` holds what layers take in a registry, as far as it is known, ``digests`` what was released.
+    """
     gzipped = [(compressed or {}).get(o.spec.row) for o in outcomes]
     added = count_once(o.result.layers if o.result else None for o in outcomes)
     lines = []
@@ -108,7 +117,8 @@ def make_overview(
             tests_reused=bool(result and result.smoke_reused),
             image=result.tags[0] if result else None,
             image_id=result.image_id if result else None,
-            log=str(row_folder(outcome.spec.name, build_dir) / "build.log"),
+            digest=(digests or {}).get(outcome.spec.row),
+            log=str(log_of(outcome.spec)),
         )
         lines.append(line)
     return Overview(jobs=jobs, seconds=seconds, lines=tuple(lines))
@@ -133,6 +143,9 @@ def overview_table(overview: Overview) -> Table:
         table.add_column(title, justify="right", footer=numbers.get(title, ""))
     table.add_column("tests", footer=_tests(totals["tests_passed"], totals["tests_skipped"]))
     table.add_column("image")
+    released = any(line.digest for line in overview.lines)
+    if released:
+        table.add_column("digest")
     for line in overview.lines:
         packed_sizes = [line.compressed_size, line.marginal_compressed_size] if packed else []
         table.add_row(
@@ -143,6 +156,7 @@ def overview_table(overview: Overview) -> Table:
             *map(_megabytes, (line.size, line.marginal_size, *packed_sizes)),
             _tests(line.tests_passed, line.tests_skipped, reused=line.tests_reused),
             line.image or "-",
+            *([(line.digest or "-")[:_DIGEST]] if released else []),
         )
     return table
 
@@ -157,8 +171,11 @@ def _tests(passed: int | None, skipped: int | None, *, reused: bool = False) -> 
     return f"{passed} passed, {skipped} skipped" + (" before" if reused else "")
 
 
-def find_failure(outcomes: Sequence[Outcome]) -> Exception | None:
-    """Return what a call ends with: the failure itself, one for several of a kind, or RowsFailed."""
+def find_failure(outcomes: Sequence[Outcome], *, log: str = "build.log") -> Exception | None:
+    """Return what a call ends with: the failure itself, one for several of a kind, or RowsFailed.
+
+    ``log`` is the name of the file that each row leaves.
+    """
     failed = [(o.spec.name, o.error) for o in outcomes if o.error]
     if not failed:
         return None
@@ -168,4 +185,4 @@ def find_failure(outcomes: Sequence[Outcome]) -> Exception | None:
     codes = {error.exit_code for error in errors}
     kind: type[BuildError] = type(errors[0]) if len(codes) == 1 else RowsFailed
     message = f"{len(failed)} of {len(outcomes)} rows failed: {', '.join(name for name, _ in failed)}"
-    return kind(message, hint="the same command builds what is missing; each row's build.log says why")
+    return kind(message, hint=f"the same command does what is missing; each row's {log} says why")

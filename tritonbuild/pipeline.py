@@ -7,16 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from docker.errors import ImageNotFound
+from typing import Any, Literal, TypeAlias
 
 from tritonbuild import buildkit, inspecting, smoke
 from tritonbuild.baking import named_origins
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, stage_context
 from tritonbuild.engine import image_facts, read_layers, tag_image
-from tritonbuild.errors import UsageError
 from tritonbuild.files import sha256_file
 from tritonbuild.holding import holding
 from tritonbuild.host import ensure_engine
@@ -35,6 +32,8 @@ from tritonbuild.spec import BuildSpec
 from tritonbuild.tags import image_reference
 from tritonbuild.wheels import locate_wheels, wheel_folders
 
+Made: TypeAlias = Literal["built", "reused", "released"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
@@ -51,6 +50,8 @@ class BuildOptions:
     no_cache: bool = False
     compiling: Compiling = field(default_factory=Compiling)
     smoke: bool = True
+    named: bool = True
+    """Whether the image gets its names; else who proves it later gives them."""
     force_smoke: bool = False
     smoke_jobs: int = 1
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -77,6 +78,11 @@ class BuildResult:
     smoke_reused: bool
     seconds: Mapping[str, float]
     log: Path
+
+    @property
+    def ending(self) -> Made:
+        """What to call this of the row."""
+        return "reused" if self.reused else "built"
 
 
 def model_source(spec: BuildSpec, baked: BakedFolder | None) -> ModelFrom:
@@ -105,7 +111,8 @@ def _origins(base: FoundImage, server: FoundImage | None) -> Origins:
     )
 
 
-def _working_on(spec: BuildSpec, build_dir: Path | None) -> AbstractContextManager[Path]:
+def working_on(spec: BuildSpec, build_dir: Path | None) -> AbstractContextManager[Path]:
+    """Hold the folder of a row, in which one process works at a time."""
     return holding(row_folder(spec.name, build_dir), f"{spec.name} is being built or tested")
 
 
@@ -120,7 +127,7 @@ def build_row(
 
     ``built`` is called once the engine has the layers, before anything is proven.
     """
-    with _working_on(spec, options.build_dir) as folder:
+    with working_on(spec, options.build_dir) as folder:
         log = folder / "build.log"
         with console.logging_to(log):
             return _build_locked(spec, options, console, folder, log, built)
@@ -128,7 +135,7 @@ def build_row(
 
 def stage_row(spec: BuildSpec, options: BuildOptions, console: Console) -> Path:
     """Gather the build context of a row for a build on another machine; return its folder."""
-    with _working_on(spec, options.build_dir) as folder:
+    with working_on(spec, options.build_dir) as folder:
         check_rendered([spec])
         check_lock(spec)
         _gather(spec, options, folder / "context", named_origins(spec), console)
@@ -240,16 +247,12 @@ def _build_locked(
         if reused:
             result = smoke.read_result(record["smoke"])
         else:
-            with (
-                smoke.smoke_turn(spec, options.smoke_jobs, console),
-                console.step("smoke", f"{spec.name}: smoke tests") as step,
-            ):
-                result = smoke.run_smoke(spec, image_id, image_id, folder, step)
-                step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
+            result = smoke.prove(spec, image_id, image_id, folder, console, jobs=options.smoke_jobs)
             update_record(folder, smoke=result.as_record())
-    with console.step("tag", f"{spec.name}: tag {', '.join(tags)}"):
-        for tag in tags:
-            tag_image(client, image_id, tag)
+    if options.named:
+        with console.step("tag", f"{spec.name}: tag {', '.join(tags)}"):
+            for tag in tags:
+                tag_image(client, image_id, tag)
     return BuildResult(
         spec=spec,
         tags=tags,
@@ -274,26 +277,3 @@ def _known_facts(folder: Path, image_id: str) -> dict[str, Any] | None:
     facts: dict[str, Any] | None = record.get("facts")
     same = (record.get("image_id"), record.get("inspector")) == (image_id, inspecting.script_sha256())
     return facts if same else None
-
-
-def smoke_row(
-    spec: BuildSpec, image: str, build_dir: Path | None, console: Console, *, conformance: bool = False
-) -> SmokeResult:
-    """Run the smoke tests of a row on any image that the engine has."""
-    with _working_on(spec, build_dir) as folder:
-        with console.logging_to(folder / "smoke.log"):
-            with console.step("engine", f"{spec.name}: engine") as step:
-                client = ensure_engine(step)
-            try:
-                image_id = str(client.images.get(image).id)
-            except ImageNotFound as error:
-                message = f"the engine has no image {image}"
-                raise UsageError(message, hint=f"build it first: ./build.py build {spec.row}") from error
-            with (
-                smoke.smoke_turn(spec, 1, console),
-                console.step("smoke", f"{spec.name}: smoke tests on {image}") as step,
-            ):
-                result = smoke.run_smoke(spec, image, image_id, folder, step, conformance=conformance)
-                step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
-        update_record(folder, smoke=result.as_record())
-    return result

@@ -72,6 +72,27 @@ def smoke_turn(spec: BuildSpec, jobs: int, console: Console) -> Iterator[None]:
         turn.give_back()
 
 
+def prove(
+    spec: BuildSpec,
+    image: str,
+    image_id: str,
+    folder: Path,
+    console: Console,
+    *,
+    where: str = "",
+    jobs: int = 1,
+    conformance: bool = False,
+) -> SmokeResult:
+    """Run the smoke tests on an image as a stage of its own, when it is this row's turn; see ``run_smoke``."""
+    with (
+        smoke_turn(spec, jobs, console),
+        console.step("smoke", f"{spec.name}: smoke tests" + (f" on {where}" if where else "")) as step,
+    ):
+        result = run_smoke(spec, image, image_id, folder, step, conformance=conformance)
+        step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
+    return result
+
+
 def _read_junit(path: Path) -> tuple[int, int, tuple[str, ...]]:
     cases = list(ET.parse(path).getroot().iter("testcase"))  # noqa: S314  (our own pytest wrote it)
     failed = sum(1 for c in cases if c.find("failure") is not None or c.find("error") is not None)
@@ -98,6 +119,7 @@ def run_smoke(
         else:
             step.note(line)
 
+    log = step.console.log_file or folder / "build.log"
     argv = [
         sys.executable,
         "-m",
@@ -122,14 +144,14 @@ def run_smoke(
         failure = error
     if not report.is_file():
         message = f"{spec.name}: the smoke tests did not run"
-        raise SmokeFailed(message, hint=f"see {shown(folder / 'build.log')}") from failure
+        raise SmokeFailed(message, hint=f"see {shown(log)}") from failure
     passed, failed, skipped = _read_junit(report)
     if failure or failed or not passed:
         for line in failure.tail if failure else ():
             step.console.line(f"    {step.console.prefix}{line}")
         again = f"{spec.row} --vllm-version {spec.vllm}" if spec.unverified else str(spec.row)
         message = f"{spec.name}: {failed} of {passed + failed} smoke tests failed on {image}"
-        raise SmokeFailed(message, hint=f"see {shown(folder / 'build.log')}; again: ./build.py smoke {again}")
+        raise SmokeFailed(message, hint=f"see {shown(log)}; again: ./build.py smoke {again}")
     return SmokeResult(
         image_id=image_id, tests_sha256=tests_fingerprint(), passed=passed, failed=failed, skipped=skipped
     )

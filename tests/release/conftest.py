@@ -91,11 +91,12 @@ class Release:
     registry: Registry
     build_dir: Path
 
-    def start(self, *arguments: str, skipped: tuple[str, ...] = (), row: str = ROW) -> subprocess.Popen[str]:
-        settings = json.dumps({"image": self.image, "skipped": skipped})
+    def start(self, *arguments: str, row: str = ROW, **settings: tuple[str, ...]) -> subprocess.Popen[str]:
+        """Start the driver; ``settings`` are those of ``tiny.replace_slow_parts``."""
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "tests.release.tiny", settings, "release", row),
+                *(sys.executable, "-m", "tests.release.tiny"),
+                *(json.dumps({"image": self.image, **settings}), "release", row),
                 *("--registry", self.name, "--build-dir", str(self.build_dir), *arguments),
             ],
             cwd=ROOT,
@@ -105,8 +106,8 @@ class Release:
             text=True,
         )
 
-    def run(self, *arguments: str, skipped: tuple[str, ...] = (), row: str = ROW) -> Ending:
-        process = self.start(*arguments, skipped=skipped, row=row)
+    def run(self, *arguments: str, row: str = ROW, **settings: tuple[str, ...]) -> Ending:
+        process = self.start(*arguments, row=row, **settings)
         out, err = process.communicate(timeout=PATIENCE)
         return Ending(process.returncode, out, err)
 

@@ -90,11 +90,50 @@ def test_what_was_cleaned_up_in_the_registry_comes_back(new_release: Callable[..
     assert released(again) == digest
 
 
-def test_no_candidate_stays_in_the_engine(new_release: Callable[..., Release]) -> None:
+def test_the_engine_has_no_name_for_a_candidate_and_one_for_what_is_proven(
+    new_release: Callable[..., Release],
+) -> None:
+    release = new_release()
+    assert release.run(failing=(ROW,)).code == 11
+    names: Callable[[], list[str]] = lambda: release.client.images.get(release.image_id).tags  # noqa: E731
+    assert names() == [release.image]
+    assert release.tags() == {}
+    released(release)
+    assert sorted(names()) == [release.image, f"{release.image}-proven"]
+
+
+def test_a_row_that_fails_stops_no_other(new_release: Callable[..., Release]) -> None:
+    release = new_release()
+    rows = ("24.07-cpu-pypi", "24.08-cpu-pypi", "24.09-cpu-pypi")
+    ending = release.run("--jobs", "2", "--json", row="24.0[789]-cpu-pypi", failing=rows[:1])
+    assert ending.code == 11
+    assert f"1 of 3 rows failed: {rows[0]}" in ending.errors[-1]
+    lines = json.loads(ending.out)["rows"]
+    assert [(line["row"], line["result"], line["stage"]) for line in lines] == [
+        (rows[0], "failed", "smoke"),
+        (rows[1], "released", None),
+        (rows[2], "released", None),
+    ]
+    (digest,) = set(release.tags().values())
+    assert [line["digest"] for line in lines] == [None, digest, digest]
+    first, second = (line["marginal_compressed_size"] for line in lines[1:])
+    assert first > second == 0, "a layer that two images have is in the registry once"
+    assert sorted(tag for tag in release.tags() if "-vllm-python-" in tag) == [
+        "24.08-vllm-python-py3-cpu",
+        "24.09-vllm-python-py3-cpu",
+    ]
+    assert release.run(row="24.0[789]-cpu-pypi").code == 0
+    assert "24.07-vllm-python-py3-cpu" in release.tags()
+
+
+def test_a_proof_is_of_one_digest(new_release: Callable[..., Release]) -> None:
+    """A registry that lost the image and got it anew may have it under another digest."""
     release = new_release()
     released(release)
-    tags = release.client.images.get(release.image_id).tags
-    assert tags == [release.image]
+    record = next(release.build_dir.glob(f"releases/*/{ROW}/record.json"))
+    facts = json.loads(record.read_text())
+    record.write_text(json.dumps({**facts, "proven": "sha256:" + "0" * 64}))
+    assert release.run(failing=(ROW,)).code == 11
 
 
 def test_verify_takes_what_was_released(

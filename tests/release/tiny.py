@@ -13,6 +13,7 @@ import io
 import json
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tritonbuild import auditing, cli, releasing, sbom, smoke
 from tritonbuild.auditing import Audit
 from tritonbuild.console import Console, Step
 from tritonbuild.engine import connect
+from tritonbuild.errors import SmokeFailed
 from tritonbuild.images import FoundImage
 from tritonbuild.labels import PREFIX
 from tritonbuild.pipeline import BuildOptions, BuildResult
@@ -75,13 +77,21 @@ def image_json(row: str) -> dict[str, Any]:
     }
 
 
-def replace_slow_parts(image: str, *, skipped: tuple[str, ...] = ()) -> None:
-    """Make releases of this process take ``image`` for what a build made."""
+def replace_slow_parts(image: str, *, skipped: tuple[str, ...] = (), failing: tuple[str, ...] = ()) -> None:
+    """Make releases of this process take ``image`` for what a build made.
 
-    def build_row(spec: BuildSpec, options: BuildOptions, console: Console) -> BuildResult:
+    The smoke tests of it skip ``skipped``, and those of the rows ``failing`` fail.
+    """
+
+    def build_row(
+        spec: BuildSpec, options: BuildOptions, console: Console, *, built: Callable[[], None]
+    ) -> BuildResult:
+        assert not options.smoke
+        assert not options.named
+        built()
         return BuildResult(
             spec=spec,
-            tags=(),
+            tags=(f"{image}-proven",),
             image_id=str(connect().images.get(image).id),
             revision=REVISION,
             reused=True,
@@ -96,9 +106,14 @@ def replace_slow_parts(image: str, *, skipped: tuple[str, ...] = ()) -> None:
             log=Path("build.log"),
         )
 
-    def run_smoke(spec: BuildSpec, reference: str, image_id: str, folder: Path, step: Step) -> SmokeResult:
+    def run_smoke(
+        spec: BuildSpec, reference: str, image_id: str, folder: Path, step: Step, **_: Any
+    ) -> SmokeResult:
         found = connect().images.get(reference)
         assert found.id == image_id, f"{reference} is {found.id}"
+        if str(spec.row) in failing:
+            message = f"{spec.name}: 1 of 1 smoke tests failed"
+            raise SmokeFailed(message, hint="none")
         return SmokeResult(
             image_id=image_id,
             tests_sha256=smoke.tests_fingerprint(),
@@ -108,6 +123,7 @@ def replace_slow_parts(image: str, *, skipped: tuple[str, ...] = ()) -> None:
         )
 
     releasing.build_row = build_row  # type: ignore[assignment]
+    releasing.read_revision = lambda: REVISION  # type: ignore[assignment]
     smoke.run_smoke = run_smoke  # type: ignore[assignment]
     sbom.read_contents = lambda client, image_id: {**CONTENTS, "image": image_json("24.08-cpu-pypi")}  # type: ignore[assignment]
     auditing.audit = lambda purls, *_, **__: Audit(service="here", asked=len(purls), findings=())  # type: ignore[assignment]
@@ -116,5 +132,5 @@ def replace_slow_parts(image: str, *, skipped: tuple[str, ...] = ()) -> None:
 
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
-    replace_slow_parts(settings["image"], skipped=tuple(settings.get("skipped", ())))
+    replace_slow_parts(settings.pop("image"), **{name: tuple(rows) for name, rows in settings.items()})
     sys.exit(cli.main(sys.argv[2:]))

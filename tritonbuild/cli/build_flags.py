@@ -111,22 +111,13 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
     )
     add_input_flags(how)
     how.add_argument("--pull", action="store_true", help="pull base and server image even if they are here")
-    how.add_argument(
-        "--jobs", type=count("--jobs"), default=1, metavar="N", help="rows at work at the same time"
-    )
-    how.add_argument(
-        "--smoke-jobs",
-        type=count("--smoke-jobs"),
-        default=1,
-        metavar="N",
-        help="smoke tests at the same time on this machine, other builds included",
-    )
+    add_jobs(how)
     how.add_argument(
         "--measure-compressed",
         action="store_true",
         help="also tell what a registry would hold: each layer as gzip",
     )
-    how.add_argument("--json", action="store_true", help="what became of each row, as JSON, for programs")
+    add_outcomes_json(how)
     how.add_argument("--no-cache", action="store_true", help="build every step anew")
     how.add_argument("--no-smoke", action="store_true", help="do not run the smoke tests")
     how.add_argument(
@@ -140,6 +131,24 @@ def add_build_flags(parser: argparse.ArgumentParser) -> None:
         help="compile jobs; a prebuilt server compiles nothing",
     )
     add_upstream_flags(parser.add_argument_group("upstream's flags for what is always so here"))
+
+
+def add_jobs(how: argparse._ActionsContainer) -> None:
+    """Add the flags that say how much goes on at the same time."""
+    how.add_argument(
+        "--jobs", type=count("--jobs"), default=1, metavar="N", help="rows at work at the same time"
+    )
+    how.add_argument(
+        "--smoke-jobs",
+        type=count("--smoke-jobs"),
+        default=1,
+        metavar="N",
+        help="smoke tests at the same time on this machine, other builds included",
+    )
+
+
+def add_outcomes_json(how: argparse._ActionsContainer) -> None:
+    how.add_argument("--json", action="store_true", help="what became of each row, as JSON, for programs")
 
 
 def add_input_flags(how: argparse._ActionsContainer) -> None:

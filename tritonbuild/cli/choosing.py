@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tritonbuild.errors import NothingSelected, UsageError
 from tritonbuild.features import OPTIONS, FeatureRequest
@@ -86,9 +86,14 @@ def _add_missing_row(options: argparse.Namespace, matrix: Matrix) -> Matrix:
 
 def choose_rows(options: argparse.Namespace, matrix: Matrix) -> tuple[list[BuildId], list[str]]:
     """Return the rows that the flags of ``build`` ask for, and the patterns of --skip without a match."""
-    rows, unused = leave_out(options.skip, _asked_for(options, matrix))
+    return keep_rows(options.skip, _asked_for(options, matrix))
+
+
+def keep_rows(skip: Sequence[str], asked: Sequence[BuildId]) -> tuple[list[BuildId], list[str]]:
+    """Return the rows without those of --skip, and the patterns of --skip without a match."""
+    rows, unused = leave_out(skip, asked)
     if not rows:
-        message = f"--skip leaves nothing to build: {', '.join(options.skip)}"
+        message = f"--skip leaves nothing: {', '.join(skip)}"
         raise NothingSelected(message, hint="`./build.py list PATTERN` shows what a pattern selects")
     return rows, unused
 

@@ -450,7 +450,7 @@ REFUSED = [
     (["--endpoints", "http"], 2, "unknown argument '--endpoints'", "did you mean --endpoint?"),
     (["--enable-metric"], 2, "unknown argument '--enable-metric'", "did you mean --enable-metrics?"),
     (["build", "24.08-*", "24.8-cpu-pypi"], 4, "matches '24.8-cpu-pypi'", "did you mean '24.08-cpu-pypi'?"),
-    (["build", "24.08-*", "--skip=24.*"], 4, "--skip leaves nothing to build: 24.*", "build.py list"),
+    (["build", "24.08-*", "--skip=24.*"], 4, "--skip leaves nothing: 24.*", "build.py list"),
     (["--jobs", "0"], 2, "--jobs: '0' is not a number of jobs", "1 or more"),
     (["--smoke-jobs=-1"], 2, "--smoke-jobs: '-1' is not a number of jobs", "1 or more"),
     (["--json", "--dryrun"], 2, "--json and --dryrun are given together", "list --json"),

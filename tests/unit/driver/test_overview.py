@@ -51,8 +51,12 @@ def failed(spec_of: Callable[[str], BuildSpec]) -> Callable[[str, Exception], Ou
     return outcome
 
 
+def _log_of(spec: BuildSpec) -> Path:
+    return Path("out") / spec.name / "build.log"
+
+
 def _overview(*outcomes: Outcome, **options: Any) -> Overview:
-    return make_overview(outcomes, jobs=2, seconds=400.0, build_dir=Path("out"), **options)
+    return make_overview(outcomes, jobs=2, seconds=400.0, log_of=_log_of, **options)
 
 
 def _text(overview: Overview) -> str:

@@ -15,14 +15,15 @@ import filelock
 import pytest
 from docker.errors import ImageNotFound
 
-from tritonbuild import buildkit, inspecting, pipeline, smoke, turns
+from tritonbuild import buildkit, inspecting, pipeline, proving, smoke, turns
 from tritonbuild.buildkit import Builder
 from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder
 from tritonbuild.errors import Busy, CommandFailed, ImageRejected, OverBudget, SmokeFailed, UsageError
 from tritonbuild.images import FoundImage, PullPolicy
 from tritonbuild.matrix import Matrix
-from tritonbuild.pipeline import BuildOptions, BuildResult, build_row, smoke_row, stage_row
+from tritonbuild.pipeline import BuildOptions, BuildResult, build_row, stage_row
+from tritonbuild.proving import smoke_row
 from tritonbuild.records import read_record, update_record
 from tritonbuild.rendering import ModelFrom, render_dockerfile
 from tritonbuild.smoke import SmokeResult
@@ -74,6 +75,7 @@ class Stages:
         stage(pipeline, "check_rendered", lambda _: None)
         stage(pipeline, "check_lock", lambda _: None)
         stage(pipeline, "ensure_engine", lambda _: self.client)
+        stage(proving, "ensure_engine", lambda _: self.client)
         stage(buildkit, "find_builder", lambda: Builder(("docker", "build")))
         stage(pipeline, "ensure_base", lambda *_, **__: self.base)
         stage(pipeline, "ensure_server", lambda *_: self.server)

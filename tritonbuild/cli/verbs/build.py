@@ -112,7 +112,7 @@ def run(options: argparse.Namespace, console: Console) -> None:
             outcomes,
             jobs=options.jobs,
             seconds=elapsed,
-            build_dir=options.build_dir,
+            log_of=lambda spec: row_folder(spec.name, options.build_dir) / "build.log",
             compressed=compressed,
         )
         _report(overview, outcomes, options, console)

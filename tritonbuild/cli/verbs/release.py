@@ -4,35 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
-from tritonbuild.cli.choosing import known_matrix
-from tritonbuild.cli.flags import (
-    Parser,
-    Verbs,
-    add_audit_flags,
-    add_build_dir,
-    add_json,
-    add_registry_mirror,
-    add_wheelhouse,
-)
+from tritonbuild.batch import Outcome, is_interrupted
+from tritonbuild.cli.build_flags import add_input_flags, add_jobs, add_outcomes_json, check_input_flags
+from tritonbuild.cli.choosing import default_rows, keep_rows, known_matrix
+from tritonbuild.cli.flags import Parser, Verbs, add_audit_flags
 from tritonbuild.cli.values import repository_name
 from tritonbuild.console import Console
-from tritonbuild.errors import BuildError, RowsFailed, UsageError, as_build_error
 from tritonbuild.files import write_atomic
-from tritonbuild.identifiers import leave_out, select_all
+from tritonbuild.identifiers import select_all
 from tritonbuild.images import PullPolicy
+from tritonbuild.overview import find_failure, make_overview, overview_table
 from tritonbuild.pipeline import BuildOptions
-from tritonbuild.releasing import Released, ReleaseOptions, release_folder, release_row
+from tritonbuild.releasing import Released, ReleaseOptions, release_folder, release_rows
 from tritonbuild.secrets import check_secret_file
-from tritonbuild.spec import BuildSpec, resolve_spec
+from tritonbuild.spec import resolve_spec
 
 
 def add_parser(verbs: Verbs) -> Parser:
-    parser = verbs.add("release", "build, prove, push, prove again and promote images")
+    parser = verbs.add("release", "build, push, prove what the registry has, and promote images")
     parser.add_argument("selectors", nargs="*", metavar="ROW", help="rows or patterns (default: as build)")
     parser.add_argument("--skip", action="append", default=[], metavar="PATTERN", help="leave these rows out")
     parser.add_argument(
@@ -59,33 +52,31 @@ def add_parser(verbs: Verbs) -> Parser:
         action="store_true",
         help="promote nothing when the database of vulnerabilities cannot be asked",
     )
-    parser.add_argument("--ca-cert", type=Path, metavar="FILE", help="certificates to trust while building")
-    add_wheelhouse(parser, "folder of wheels to use before downloading (repeat)")
-    add_registry_mirror(parser)
-    add_build_dir(parser, "where logs, records and evidence go (default: build/)")
-    add_json(parser)
+    add_input_flags(parser)
+    add_jobs(parser)
+    add_outcomes_json(parser)
     return parser
 
 
 def run(options: argparse.Namespace, console: Console) -> None:
     matrix = known_matrix()
-    for flag, file in (("--sign-key", options.sign_key), ("--ca-cert", options.ca_cert)):
-        if file:
-            check_secret_file(flag, file)
-    selectors = options.selectors or [f"{matrix.defaults.release}-cpu-*"]
-    rows, unused = leave_out(options.skip, select_all(selectors, matrix.rows()))
+    check_input_flags(options)
+    if options.sign_key:
+        check_secret_file("--sign-key", options.sign_key)
+    asked = select_all(options.selectors, matrix.rows()) if options.selectors else default_rows(matrix)
+    rows, unused = keep_rows(options.skip, asked)
     for pattern in unused:
         console.warn(f"--skip: no selected row matches {pattern!r}")
-    if not rows:
-        message = "--skip leaves nothing to release"
-        raise UsageError(message, hint="`./build.py list PATTERN` shows what a pattern selects")
+    specs = [resolve_spec(matrix, row) for row in rows]
     release = ReleaseOptions(
         repository=options.registry,
         build=BuildOptions(
             build_dir=options.build_dir,
             wheelhouses=options.wheelhouse,
             ca_cert=options.ca_cert,
-            pulling=PullPolicy(mirror=options.registry_mirror),
+            build_secrets={name: Path(file) for name, file in options.build_secret},
+            pulling=PullPolicy(mirror=options.registry_mirror, allowed=not options.no_container_pull),
+            smoke_jobs=options.smoke_jobs,
         ),
         without_gpu=options.without_gpu,
         allow_dirty=options.allow_dirty,
@@ -93,58 +84,37 @@ def run(options: argparse.Namespace, console: Console) -> None:
         osv_url=options.osv_url,
         key=options.sign_key,
     )
-    outcomes: list[tuple[BuildSpec, Released | BuildError]] = []
-    for spec in (resolve_spec(matrix, row) for row in rows):
-        own = replace(console, seconds={})
-        try:
-            outcomes.append((spec, release_row(spec, release, own)))
-        except Exception as error:
-            failure = as_build_error(error)
-            outcomes.append((spec, failure))
-            if len(rows) > 1:
-                console.error(failure)
-    _report(outcomes, release, options.json, console)
-    failures = [outcome for _, outcome in outcomes if isinstance(outcome, BuildError)]
-    if len(rows) == 1 or len({type(failure) for failure in failures}) == 1:
-        for failure in failures[:1]:
-            raise failure
-    elif failures:
-        message = f"{len(failures)} of {len(rows)} rows are not released"
-        raise RowsFailed(message, hint="run the same command again: finished steps are kept")
+    started = time.monotonic()
+    outcomes = release_rows(specs, release, console, jobs=options.jobs)
+    _report(outcomes, release, options, time.monotonic() - started, console)
+    if is_interrupted(outcomes):
+        raise KeyboardInterrupt
+    failure = find_failure(outcomes, log="release.log")
+    if failure:
+        raise failure
 
 
 def _report(
-    outcomes: list[tuple[BuildSpec, Released | BuildError]],
+    outcomes: Sequence[Outcome],
     release: ReleaseOptions,
-    as_json: bool,
+    options: argparse.Namespace,
+    seconds: float,
     console: Console,
 ) -> None:
-    entries = [
-        {
-            "row": str(spec.row),
-            "digest": outcome.digest,
-            "tags": list(outcome.tags),
-            "signed": outcome.signed,
-            "passed": outcome.passed,
-            "skipped": list(outcome.skipped),
-        }
-        if isinstance(outcome, Released)
-        else {"row": str(spec.row), "error": outcome.message}
-        for spec, outcome in outcomes
-    ]
-    text = json.dumps({"repository": release.repository, "rows": entries}, indent=2)
-    folder = release_folder(outcomes[0][0], release.repository, release.build.build_dir).parent
-    write_atomic(folder / "summary.json", text + "\n")
-    if as_json:
+    released = [outcome.result for outcome in outcomes if isinstance(outcome.result, Released)]
+    places = {o.spec.row: release_folder(o.spec, release.repository, options.build_dir) for o in outcomes}
+    overview = make_overview(
+        outcomes,
+        jobs=options.jobs,
+        seconds=seconds,
+        log_of=lambda spec: places[spec.row] / "release.log",
+        compressed={result.spec.row: result.compressed for result in released},
+        digests={result.spec.row: result.digest for result in released},
+    )
+    about = {result.spec.name: {"tags": result.tags, "signed": result.signed} for result in released}
+    text = json.dumps({"repository": release.repository, "released": about, **overview.as_json()}, indent=2)
+    write_atomic(places[outcomes[0].spec.row].parent / "summary.json", text + "\n")
+    if options.json:
         console.result(text)
-        return
-    table = Table(box=None, pad_edge=False)
-    for title in ("row", "digest", "tests", "tags"):
-        table.add_column(title)
-    for spec, outcome in outcomes:
-        if isinstance(outcome, Released):
-            tests = f"{outcome.passed} passed, {len(outcome.skipped)} skipped"
-            table.add_row(str(spec.row), outcome.digest[:19], tests, "\n".join(outcome.tags))
-        else:
-            table.add_row(str(spec.row), "-", "-", f"not released: {outcome.message.splitlines()[0]}")
-    console.table(table)
+    else:
+        console.table(overview_table(overview))

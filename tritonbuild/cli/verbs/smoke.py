@@ -9,8 +9,8 @@ from tritonbuild.cli.flags import Parser, Verbs, add_build_dir, add_row, add_vll
 from tritonbuild.console import Console
 from tritonbuild.errors import UsageError
 from tritonbuild.identifiers import parse_row
-from tritonbuild.pipeline import smoke_row
 from tritonbuild.preparing import read_recipe
+from tritonbuild.proving import smoke_row
 from tritonbuild.spec import BuildSpec, resolve_spec
 from tritonbuild.tags import image_reference
 from tritonbuild.variation import is_same, recipe_folder
