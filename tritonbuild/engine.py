@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import re
+import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
 from docker.models.images import Image
 
 from tritonbuild.errors import CommandFailed, RegistryFailed, RegistryRefused, ToolMissing
@@ -167,6 +169,50 @@ def export_image(image: Image) -> Iterator[bytes]:
         message = f"the engine cannot export {image.short_id}: {_first_line(error)}"
         hint = "it writes the whole image to its own disk first: free as much as the image takes"
         raise CommandFailed(message, hint=hint) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerFiles:
+    """The file system of an image, layers put together."""
+
+    chunks: Iterator[bytes]
+    """A tar archive; owners, modes, links and extended attributes are in it."""
+    passwd: str
+    group: str
+
+
+@contextmanager
+def image_files(client: docker.DockerClient, image: Image) -> Iterator[ContainerFiles]:
+    """Give the files of an image, through a container that is never started; raise CommandFailed else."""
+    try:
+        container = client.containers.create(str(image.id), command=["true"])
+    except (APIError, requests.RequestException) as error:
+        message = f"the engine cannot make a container of {image.short_id}: {_first_line(error)}"
+        raise CommandFailed(message) from error
+    try:
+        yield ContainerFiles(
+            chunks=cast("Iterator[bytes]", container.export(chunk_size=1 << 20)),
+            passwd=_read_file(container, "/etc/passwd"),
+            group=_read_file(container, "/etc/group"),
+        )
+    except (APIError, requests.RequestException) as error:
+        message = f"the engine cannot export the files of {image.short_id}: {_first_line(error)}"
+        raise CommandFailed(message, hint="run it again; the engine's own log says more") from error
+    finally:
+        container.remove(force=True)
+
+
+def _read_file(container: Container, path: str) -> str:
+    """Return a text file of a container; empty when it has none."""
+    try:
+        chunks, _ = container.get_archive(path)
+        content = b"".join(chunks)
+    except NotFound:
+        return ""
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        member = archive.next()
+        file = archive.extractfile(member) if member else None
+        return file.read().decode(errors="replace") if file else ""
 
 
 def _first_line(error: Exception) -> str:

@@ -152,6 +152,12 @@ class Vulnerable(BuildError):
     exit_code = 24
 
 
+class BundleFailed(BuildError):
+    """A bundle cannot be written, or one that was named is damaged, incomplete or of another row."""
+
+    exit_code = 25
+
+
 def as_build_error(error: Exception) -> BuildError:
     """Return what to print for any exception."""
     if isinstance(error, BuildError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +33,13 @@ class SmokeResult:
     passed: int
     failed: int
     skipped: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    """Tests that make no sense where these ran, and why: `--bundle` and `--url` leave some out."""
+
+    @property
+    def counts(self) -> str:
+        left_out = f", {len(self.left_out)} left out" if self.left_out else ""
+        return f"{self.passed} passed, {len(self.skipped)} skipped{left_out}"
 
     def as_record(self) -> dict[str, Any]:
         return asdict(self)
@@ -40,7 +47,8 @@ class SmokeResult:
 
 def read_result(record: Mapping[str, Any]) -> SmokeResult:
     """Return the result that ``as_record`` wrote."""
-    return SmokeResult(**{**record, "skipped": tuple(record["skipped"])})
+    lists = {name: tuple(record.get(name, ())) for name in ("skipped", "left_out")}
+    return SmokeResult(**{**record, **lists})
 
 
 def tests_fingerprint() -> str:
@@ -82,15 +90,22 @@ def prove(
     where: str = "",
     jobs: int = 1,
     conformance: bool = False,
+    place: Sequence[str] = (),
 ) -> SmokeResult:
     """Run the smoke tests on an image as a stage of its own, when it is this row's turn; see ``run_smoke``."""
     with (
         smoke_turn(spec, jobs, console),
         console.step("smoke", f"{spec.name}: smoke tests" + (f" on {where}" if where else "")) as step,
     ):
-        result = run_smoke(spec, image, image_id, folder, step, conformance=conformance)
-        step.outcome = f"{result.passed} passed, {len(result.skipped)} skipped"
+        result = run_smoke(spec, image, image_id, folder, step, conformance=conformance, place=place)
+        step.outcome = result.counts
     return result
+
+
+def _read_left_out(path: Path) -> tuple[str, ...]:
+    """Return the tests that were not even collected, with the reasons, as tests/conftest.py tells them."""
+    properties = ET.parse(path).getroot().iter("property")  # noqa: S314  (our own pytest wrote it)
+    return tuple(str(p.get("value")) for p in properties if p.get("name") == "left out")
 
 
 def _read_junit(path: Path) -> tuple[int, int, tuple[str, ...]]:
@@ -103,11 +118,18 @@ def _read_junit(path: Path) -> tuple[int, int, tuple[str, ...]]:
 
 
 def run_smoke(
-    spec: BuildSpec, image: str, image_id: str, folder: Path, step: Step, *, conformance: bool = False
+    spec: BuildSpec,
+    image: str,
+    image_id: str,
+    folder: Path,
+    step: Step,
+    *,
+    conformance: bool = False,
+    place: Sequence[str] = (),
 ) -> SmokeResult:
     """Run the image tests; raise SmokeFailed unless all that could run passed.
 
-    With ``conformance`` also those that hold the backend to upstream's contract, which take longer.
+    ``place`` are the options that name what is tested, where that is no image of an engine. With ``conformance`` also those that hold the backend to upstream's contract, which take longer.
     """
     report = folder / "smoke.xml"
     report.unlink(missing_ok=True)
@@ -127,8 +149,7 @@ def run_smoke(
         str(IMAGE_TESTS),
         *([str(CONFORMANCE_TESTS)] if conformance else []),
         "-v",
-        "--image",
-        image,
+        *(place or ("--image", image)),
         "--row",
         str(spec.row),
         f"--junitxml={report}",
@@ -153,5 +174,10 @@ def run_smoke(
         message = f"{spec.name}: {failed} of {passed + failed} smoke tests failed on {image}"
         raise SmokeFailed(message, hint=f"see {shown(log)}; again: ./build.py smoke {again}")
     return SmokeResult(
-        image_id=image_id, tests_sha256=tests_fingerprint(), passed=passed, failed=failed, skipped=skipped
+        image_id=image_id,
+        tests_sha256=tests_fingerprint(),
+        passed=passed,
+        failed=failed,
+        skipped=skipped,
+        left_out=_read_left_out(report),
     )

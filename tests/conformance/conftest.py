@@ -9,12 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from docker.models.images import Image
 
-from tests.conformance.fleet import GRPC, Fleet
+from tests.conformance.fleet import Fleet
 from tests.conformance.repository import REPOSITORY, ROOT, can_embed, write_all
-from tests.image.conftest import engine, gpus, image, pytest_runtest_makereport, spec  # noqa: F401  (shared)
-from tests.image.serving import HTTP, METRICS, PublishedClient, running
+from tests.image.conftest import (  # noqa: F401  (shared)
+    address,
+    bundle,
+    engine,
+    gpus,
+    image,
+    pytest_runtest_makereport,
+    spec,
+    start,
+)
+from tests.image.places import GRPC, HTTP, METRICS, Starter
+from tests.image.serving import PublishedClient
 from tritonbuild.spec import BuildSpec
 
 # Where the second server in the same container listens.
@@ -31,7 +40,7 @@ def files(spec: BuildSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def fleet(image: Image, spec: BuildSpec, gpus: bool, files: Path) -> Iterator[Fleet]:
+def fleet(start: Starter, spec: BuildSpec, gpus: bool, files: Path) -> Iterator[Fleet]:
     """A server with all models under explicit control."""
     models = [model for model in MODELS if model != "embedding" or can_embed(spec)]
     command = [
@@ -44,10 +53,11 @@ def fleet(image: Image, spec: BuildSpec, gpus: bool, files: Path) -> Iterator[Fl
         "--backend-config=python,shm-region-prefix-name=first",
         "--log-verbose=1",
     ]
-    if not spec.abilities["unique-shared-memory"]:
+    # Engines that start side by side on a GPU take each other's memory for their own.
+    if spec.is_cuda or not spec.abilities["unique-shared-memory"]:
         command.append("--model-load-thread-count=1")
     ports = (HTTP, GRPC, METRICS, SECOND_HTTP, SECOND_METRICS)
-    with running(image, command, mounts={files: ROOT}, publish=ports, gpus=gpus) as container:
+    with start(command, mounts={files: ROOT}, publish=ports, gpus=gpus) as container:
         server = Fleet(container, PublishedClient(container), "text", spec)
         server.wait_until_ready()
         yield server

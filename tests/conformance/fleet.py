@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.conformance import streams
+from tests.image.places import GRPC
 from tests.image.serving import PublishedClient, Server
 from tritonbuild.spec import BuildSpec
-
-GRPC = 8001
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 
 from tests.conformance.fleet import Fleet
-from tests.image.serving import METRICS
+from tests.image.places import METRICS
 
 SAMPLE = re.compile(r"^vllm:(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
 LABEL = re.compile(r'(\w+)="([^"]*)"')

@@ -10,22 +10,15 @@ from typing import Any
 
 from packaging.version import Version
 
-from tests.conformance.tinymodel import CONTEXT, write_lora, write_model
-from tests.image.repository import config_text
+from tests.image import standin
+from tests.image.repository import config_text, make_readable
+from tests.tinymodel import write_lora, write_tiny_model
 from tritonbuild.spec import BuildSpec
 
 ROOT = "/conformance"
 REPOSITORY = f"{ROOT}/repository"
 TINY = f"{ROOT}/tiny"
 LORAS = {"doll": 1, "sheep": 2}
-# What LLM(...) and model.json are given alike.
-ENGINE: dict[str, Any] = {
-    "model": TINY,
-    "dtype": "float32",
-    "enforce_eager": True,
-    "max_model_len": CONTEXT,
-    "max_num_seqs": 16,
-}
 # One slot more than adapters: on a CPU vLLM 0.30 applies what lies in the last slot to requests without
 # an adapter that share a batch with others.
 LORA: dict[str, Any] = {"enable_lora": True, "max_lora_rank": 8, "max_loras": len(LORAS) + 1}
@@ -39,9 +32,8 @@ STRUCTURED_SINCE = Version("0.6.3")
 
 
 def engine_arguments(spec: BuildSpec) -> dict[str, Any]:
-    """Return the arguments of an engine that leaves room for others."""
-    memory = {"gpu_memory_utilization": 0.05} if spec.is_cuda else {"kv_cache_memory_bytes": 16 << 20}
-    return {**ENGINE, **memory}
+    """Return what LLM(...) and model.json are given alike."""
+    return standin.engine_arguments(spec, TINY)
 
 
 def can_embed(spec: BuildSpec) -> bool:
@@ -57,9 +49,10 @@ def can_constrain(spec: BuildSpec) -> bool:
 def write_all(root: Path, spec: BuildSpec) -> None:
     """Write the models, the adapters and the repository below ``root``, for any user to read."""
     repository = root / "repository"
-    write_model(root / "tiny")
+    size = standin.tiny_size(spec)
+    write_tiny_model(root / "tiny", size)
     for name, seed in LORAS.items():
-        write_lora(root / "loras" / name, seed)
+        write_lora(root / "loras" / name, seed, size)
     arguments = engine_arguments(spec)
     # As r24.08 spells both switches; `pair` has the spelling of later releases.
     switched = {**arguments, **LORA, "enable_lora": "true"}
@@ -86,8 +79,7 @@ def write_all(root: Path, spec: BuildSpec) -> None:
         if script.exists():
             shutil.copyfile(script, repository / name / "1/model.py")
     shutil.copytree(INSIDE, root / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    for path in (root, *root.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
+    make_readable(root)
 
 
 def _write_vllm(folder: Path, text: str, arguments: Mapping[str, Any]) -> None:

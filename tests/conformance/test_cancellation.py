@@ -10,11 +10,11 @@ import pytest
 
 from tests.conformance.fleet import Fleet
 from tests.conformance.metrics import SETTLED_WITHIN, read_metrics
-from tests.conformance.repository import ENGINE
 from tests.conformance.streams import Stream
+from tests.image.standin import MAX_NUM_SEQS
 
 # Some are on their way when their client goes, and as many three times over wait for their turn.
-RUNNING = ENGINE["max_num_seqs"]
+RUNNING = MAX_NUM_SEQS
 REQUESTS, TOKENS = 4 * RUNNING, 230
 LONG = json.dumps({"temperature": 0, "max_tokens": TOKENS, "ignore_eos": True})
 INPUTS = {"text_input": "The future of AI is", "stream": True, "sampling_parameters": LONG}

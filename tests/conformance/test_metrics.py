@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.fleet import Fleet
 from tests.conformance.metrics import read_metrics, read_page, read_samples, wait_for_metrics
-from tests.conformance.tinymodel import count_tokens
+from tests.tinymodel import count_tokens
 from tritonbuild.spec import BuildSpec
 
 PROMPTS = ["The most dangerous animal is", "The capital of France is", "The future of AI is"]

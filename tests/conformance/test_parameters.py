@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.fleet import Fleet
-from tests.conformance.tinymodel import CONTEXT
+from tests.tinymodel import CONTEXT
 
 PROMPT = "The capital of France is"
 PROMPTS = ["The most dangerous animal is", PROMPT, "The future of AI is"]

@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from docker.models.containers import Container
-
+from tests.image.places import Place
 from tests.image.serving import check_output
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
@@ -48,7 +47,7 @@ print(json.dumps({"system": system, "packages": packages, "changed": changed, "t
 class ImageCertificates:
     """The certificates in the image, by where they come from. Each is the base64 text of its PEM."""
 
-    def __init__(self, container: Container) -> None:
+    def __init__(self, container: Place) -> None:
         found = json.loads(check_output(container, ["python3", "-c", _LIST], user="0"))
         self.system: set[str] = set(found["system"])
         """Certificates in the distribution's own package."""

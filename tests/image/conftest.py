@@ -1,32 +1,37 @@
-"""The image under test, and the containers that most tests share.
+"""What is under test, wherever it runs, and the servers that most tests share.
 
-Starting the server takes half a minute, so one container serves all tests that only ask it
-things; tests marked ``ends_server`` stop it and run last.
+Starting a server takes half a minute, so one serves all tests that only ask it things; tests marked
+``ends_server`` stop it and run last.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import docker
 import pytest
 from docker.errors import DockerException, ImageNotFound
-from docker.models.containers import Container
 from docker.models.images import Image
 
+from tests.image.places import GRPC, HTTP, METRICS, BundleStarter, Place, RemotePlace, Starter
 from tests.image.serving import (
     SECOND,
     InsideClient,
+    RemoteClient,
     Server,
     check_output,
     has_gpus,
     log_tail,
     running,
 )
+from tests.image.standin import StandIn, write_standin
+from tritonbuild.bundling import Bundle, read_bundle
 from tritonbuild.identifiers import BuildId
 from tritonbuild.loading import load_matrix
 from tritonbuild.paths import MATRIX
@@ -35,12 +40,15 @@ from tritonbuild.smoke import NO_GPU
 from tritonbuild.spec import BuildSpec, default_source, resolve_spec
 from tritonbuild.tags import image_reference
 
+CUDA_TESTS = Path(__file__).with_name("cuda")
 _TOLD = pytest.StashKey[dict[str, str]]()
 """What went wrong before the tests -> the first test that it was told with."""
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "ends_server: stops the server that other tests use; runs last")
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the tests of GPUs to the rows that have some."""
+    is_cuda = "-cuda-" in (config.getoption("--row") or "")
+    return True if collection_path == CUDA_TESTS and not is_cuda else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -84,6 +92,28 @@ def spec(pytestconfig: pytest.Config) -> BuildSpec:
 
 
 @pytest.fixture(scope="session")
+def bundle(pytestconfig: pytest.Config) -> Bundle | None:
+    """The bundle under test, if it is one."""
+    folder = pytestconfig.getoption("--bundle")
+    return read_bundle(Path(folder)) if folder else None
+
+
+@pytest.fixture(scope="session")
+def address(pytestconfig: pytest.Config) -> RemoteClient | None:
+    """Where the server under test runs already, if it does."""
+    url = pytestconfig.getoption("--url")
+    if not url:
+        return None
+    parts = urlsplit(url)
+    ports = {
+        HTTP: parts.port or HTTP,
+        GRPC: pytestconfig.getoption("--grpc-port"),
+        METRICS: pytestconfig.getoption("--metrics-port"),
+    }
+    return RemoteClient(parts.hostname or "", ports)
+
+
+@pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """A client of the container engine."""
     try:
@@ -98,7 +128,7 @@ def engine() -> Iterator[docker.DockerClient]:
 
 @pytest.fixture(scope="session")
 def image(pytestconfig: pytest.Config, engine: docker.DockerClient, spec: BuildSpec) -> Image:
-    """The image under test."""
+    """The image under test, as the engine has it."""
     reference = pytestconfig.getoption("--image") or image_reference(spec)
     with suppress(ImageNotFound):
         return engine.images.get(reference)
@@ -106,34 +136,85 @@ def image(pytestconfig: pytest.Config, engine: docker.DockerClient, spec: BuildS
 
 
 @pytest.fixture(scope="session")
-def box(image: Image) -> Iterator[Container]:
-    """A container in which nothing runs, for looking around."""
-    with running(image, ["sleep", "infinity"]) as container:
-        yield container
+def settings(request: pytest.FixtureRequest, bundle: Bundle | None) -> Mapping[str, Any]:
+    """The image's settings: environment, labels, ports and so on."""
+    if bundle:
+        return bundle.config
+    config: dict[str, Any] = request.getfixturevalue("image").attrs["Config"]
+    return config
 
 
 @pytest.fixture(scope="session")
-def description(box: Container) -> dict[str, Any]:
+def start(request: pytest.FixtureRequest, bundle: Bundle | None) -> Starter:
+    """Starts commands in the image, each in a place of its own."""
+    if bundle:
+        return BundleStarter(bundle.folder, bundle.config["Cmd"])
+    return functools.partial(running, request.getfixturevalue("image"))
+
+
+@pytest.fixture(scope="session")
+def box(start: Starter) -> Iterator[Place]:
+    """A place in which nothing runs, for looking around."""
+    with start(["sleep", "infinity"]) as place:
+        yield place
+
+
+@pytest.fixture(scope="session")
+def description(box: Place) -> dict[str, Any]:
     """image.json: what the image says it is made of."""
     value: dict[str, Any] = json.loads(check_output(box, ["cat", "/opt/tritonserver/image.json"]))
     return value
 
 
 @pytest.fixture(scope="session")
-def gpus(spec: BuildSpec, engine: docker.DockerClient) -> bool:
+def gpus(request: pytest.FixtureRequest, spec: BuildSpec, bundle: Bundle | None, address: object) -> bool:
     """Whether to hand out GPUs. Skips where the image needs one and there is none."""
-    if spec.is_cuda and not has_gpus(engine):
+    if not spec.is_cuda or address:
+        return spec.is_cuda
+    here = Path("/dev/nvidiactl").exists() if bundle else has_gpus(request.getfixturevalue("engine"))
+    if not here:
         pytest.skip(NO_GPU)
-    return spec.is_cuda
+    return True
 
 
 @pytest.fixture(scope="session")
-def server(image: Image, gpus: bool, description: dict[str, Any]) -> Iterator[Server]:
+def standin(
+    spec: BuildSpec,
+    bundle: Bundle | None,
+    description: dict[str, Any],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> StandIn | None:
+    """A model with random weights, where the image carries none and a host without a network may run it."""
+    if description["model"] or not bundle:
+        return None
+    return write_standin(tmp_path_factory.mktemp("standin"), spec)
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest, address: RemoteClient | None, gpus: bool) -> Iterator[Server]:
     """The image as `docker run IMAGE` starts it; without any network when it carries its model."""
-    settings: dict[str, Any] = {} if description["model"] else {"network_mode": "bridge"}
+    if address:
+        server = Server(RemotePlace(), address, "vllm_model")
+        server.wait_until_ready(10)
+        yield server
+        return
+    standin: StandIn | None = request.getfixturevalue("standin")
+    loaded = request.getfixturevalue("description")["model"] or standin
     # The image's own check, only more often than every 30 s.
-    settings["healthcheck"] = {"interval": 5 * SECOND}
-    with running(image, gpus=gpus, **settings) as container:
-        server = Server(container, InsideClient(container), "vllm_model")
+    settings: dict[str, Any] = {"healthcheck": {"interval": 5 * SECOND}}
+    settings |= {} if loaded else {"network_mode": "bridge"}
+    command, mounts = (standin.command, standin.mounts) if standin else (None, {})
+    start: Starter = request.getfixturevalue("start")
+    with start(command, mounts=mounts, gpus=gpus, **settings) as place:
+        server = Server(place, InsideClient(place), "vllm_model")
         server.wait_until_ready()
         yield server
+
+
+@pytest.fixture(scope="session")
+def speaks(request: pytest.FixtureRequest, address: object) -> None:
+    """Skips where the model has random weights: it answers, but says nothing."""
+    if not address and request.getfixturevalue("standin"):
+        pytest.skip(
+            "the image carries no model, and one with random weights stands in: it says nothing sensible"
+        )

@@ -41,6 +41,12 @@ def load_request(spec: BuildSpec, **parameters: str) -> dict[str, Any]:
     return {"parameters": {"config": json.dumps(config)}}
 
 
+def make_readable(root: Path) -> None:
+    """Let any user read a folder and all in it."""
+    for path in (root, *root.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+
+
 def write_model(folder: Path, name: str, arguments: Mapping[str, Any] | None, config: str) -> None:
     """Write a model into a repository that any user may read."""
     version = folder / name / "1"

@@ -1,4 +1,4 @@
-"""Containers of the image under test, and two ways to talk to the server in one."""
+"""Containers of the image under test, and ways to talk to the server in one, or wherever it runs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ from docker.types import DeviceRequest
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
+from tests.image.places import HTTP, Place
+
 # The reaper is an image of its own, which machines without a registry cannot pull. Every
 # container is removed by the `with` block that started it.
 testcontainers_config.ryuk_disabled = True
 
-HTTP, METRICS = 8000, 8002
 # Loading a model for the first time on a slow, shared machine takes minutes.
 READY_WITHIN = 300
+# Also for the request to load a model, which starts an engine.
+ANSWER_WITHIN = 300
 # As in the `docker run` line that the build prints: vLLM's queues do not fit into Docker's 64 MB.
 SHARED_MEMORY = "1g"
 SECOND = 1_000_000_000
@@ -59,16 +62,16 @@ def parse_events(text: str) -> list[dict[str, Any]]:
 
 
 class Client(Protocol):
-    """Sends HTTP requests to the server in a container; OSError when nobody listens."""
+    """Sends HTTP requests to the server in a place; OSError when nobody listens."""
 
     def request(self, method: str, path: str, body: str | None = None, *, port: int = HTTP) -> Reply: ...
 
 
 @dataclass(frozen=True)
 class InsideClient:
-    """Runs curl inside the container, which works without any network."""
+    """Runs curl inside the place, which works without any network."""
 
-    container: Container
+    container: Place
 
     def request(self, method: str, path: str, body: str | None = None, *, port: int = HTTP) -> Reply:
         data = [] if body is None else ["--header", "Content-Type: application/json", "--data-raw", body]
@@ -79,7 +82,7 @@ class InsideClient:
                 "curl",
                 "-sS",
                 "--max-time",
-                "120",
+                str(ANSWER_WITHIN),
                 "--request",
                 method,
                 "--write-out",
@@ -98,7 +101,7 @@ class InsideClient:
 class PublishedClient:
     """Sends requests from the host to the published ports, as a user does."""
 
-    container: Container
+    container: Place
 
     def url(self, path: str, *, port: int = HTTP) -> str:
         if not self.container.ports:
@@ -110,8 +113,24 @@ class PublishedClient:
         return f"http://127.0.0.1:{published[0]['HostPort']}{path}"
 
     def request(self, method: str, path: str, body: str | None = None, *, port: int = HTTP) -> Reply:
-        answer = requests.request(method, self.url(path, port=port), data=body, timeout=120)
-        return Reply(answer.status_code, answer.text)
+        return send(method, self.url(path, port=port), body)
+
+
+@dataclass(frozen=True)
+class RemoteClient:
+    """Sends requests to a server that runs anywhere."""
+
+    host: str
+    ports: Mapping[int, int]
+    """Port of a server as it comes -> that of this one."""
+
+    def request(self, method: str, path: str, body: str | None = None, *, port: int = HTTP) -> Reply:
+        return send(method, f"http://{self.host}:{self.ports.get(port, port)}{path}", body)
+
+
+def send(method: str, url: str, body: str | None) -> Reply:
+    answer = requests.request(method, url, data=body, timeout=ANSWER_WITHIN)
+    return Reply(answer.status_code, answer.text)
 
 
 @dataclass(frozen=True)
@@ -124,7 +143,7 @@ class Result:
 
 
 def execute(
-    container: Container,
+    container: Place,
     command: Sequence[str],
     *,
     user: str = "",
@@ -140,7 +159,7 @@ def execute(
     return Result(code or 0, output, errors)
 
 
-def check_output(container: Container, command: Sequence[str], *, user: str = "") -> str:
+def check_output(container: Place, command: Sequence[str], *, user: str = "") -> str:
     """Run a command in a running container and return what it printed; fail when it failed."""
     result = execute(container, command, user=user)
     if result.code:
@@ -149,7 +168,7 @@ def check_output(container: Container, command: Sequence[str], *, user: str = ""
     return result.output
 
 
-def log_tail(container: Container, lines: int = 30) -> str:
+def log_tail(container: Place, lines: int = 30) -> str:
     """Return the last lines of a container's log, without the tables of server options."""
     kept = [
         line
@@ -161,9 +180,9 @@ def log_tail(container: Container, lines: int = 30) -> str:
 
 @dataclass(frozen=True)
 class Server:
-    """A container in which tritonserver answers, and the client that reaches it."""
+    """A place in which tritonserver answers, and the client that reaches it."""
 
-    container: Container
+    container: Place
     client: Client
     model: str
 
@@ -248,7 +267,7 @@ def has_gpus(engine: docker.DockerClient) -> bool:
     return "nvidia" in engine.info().get("Runtimes", {})
 
 
-def stop(container: Container, seconds: int = 30) -> int:
+def stop(container: Place, seconds: int = 30) -> int:
     """Do what `docker stop` does: return the exit code, 137 when the time was not enough."""
     container.stop(timeout=seconds)
     container.reload()

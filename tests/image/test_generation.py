@@ -26,6 +26,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"[A-Za-z]{2,}", text)
 
 
+@pytest.mark.usefixtures("speaks")
 def test_generate_answers_the_example_of_the_readme(server: Server) -> None:
     reply = server.post(
         "/v2/models/vllm_model/generate",
@@ -40,6 +41,7 @@ def test_generate_answers_the_example_of_the_readme(server: Server) -> None:
     assert is_sensible(text), f"the answer is {text!r}"
 
 
+@pytest.mark.usefixtures("speaks")
 def test_conversation_is_answered_as_the_question_in_it(server: Server) -> None:
     messages = json.dumps([{"role": "user", "content": EXAMPLE}])
     parameters = {"temperature": 0, "max_tokens": 12}
@@ -60,6 +62,7 @@ def test_conversation_is_answered_as_the_question_in_it(server: Server) -> None:
     assert reply.json()["text_output"] != text
 
 
+@pytest.mark.usefixtures("speaks")
 def test_sentence_is_continued(server: Server) -> None:
     text = server.answer(PROMPT).removeprefix(PROMPT)
     assert is_sensible(text), f"the answer is {text!r}"
@@ -135,6 +138,7 @@ def test_stream_joins_to_the_answer_without_the_prompt(server: Server) -> None:
     assert "".join(event["text_output"] for event in events) == whole
 
 
+@pytest.mark.usefixtures("speaks")
 def test_knows_the_capital_of_france(server: Server, spec: BuildSpec, description: dict[str, Any]) -> None:
     if not spec.model or description["model"] != spec.model.name:
         pytest.skip("the image does not carry the model of its row, and another may not know")

@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from docker.models.containers import Container
 from docker.models.images import Image
 
 from tests.image.certificates import ImageCertificates, read_certificates, traces
 from tests.image.layers import Entry, Scan, scan_image
+from tests.image.places import Place
 from tritonbuild.paths import ROOT
 from tritonbuild.secrets import find_ca_bundle, index_settings
 from tritonbuild.spec import BuildSpec
@@ -43,7 +43,7 @@ HARMLESS = re.compile(r"run/lock(/.*)?")
 
 
 @pytest.fixture(scope="module")
-def certificates(box: Container) -> ImageCertificates:
+def certificates(box: Place) -> ImageCertificates:
     return ImageCertificates(box)
 
 

@@ -12,22 +12,19 @@ from typing import Any
 
 import pytest
 import requests
-from docker.models.containers import Container
-from docker.models.images import Image
 
+from tests.image.places import HTTP, METRICS, Place, Starter
 from tests.image.repository import COMMAND, REPOSITORY, config_text, write_model
 from tests.image.serving import (
-    HTTP,
-    METRICS,
     InsideClient,
     PublishedClient,
     Server,
     check_output,
     log_tail,
     parse_events,
-    running,
     stop,
 )
+from tests.image.standin import StandIn
 from tritonbuild.spec import BuildSpec
 
 MODEL = "mounted_model"
@@ -39,14 +36,23 @@ LONG: dict[str, Any] = {"max_tokens": 200, "ignore_eos": True}
 # Of the session, as the test that ends it runs after those of all other modules.
 @pytest.fixture(scope="session")
 def mounted(
-    image: Image, spec: BuildSpec, gpus: bool, box: Container, tmp_path_factory: pytest.TempPathFactory
+    start: Starter,
+    spec: BuildSpec,
+    gpus: bool,
+    box: Place,
+    standin: StandIn | None,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     """The image with a mounted repository, a random uid and published ports."""
     folder = tmp_path_factory.mktemp("repository")
-    arguments = json.loads(check_output(box, ["cat", f"{REPOSITORY}/vllm_model/1/model.json"]))
+    if standin:
+        arguments, mounts = standin.arguments, standin.mounts
+    else:
+        arguments = json.loads(check_output(box, ["cat", f"{REPOSITORY}/vllm_model/1/model.json"]))
+        mounts = {}
     write_model(folder, MODEL, arguments, config_text(spec, REPORT_CUSTOM_METRICS="true"))
-    with running(
-        image, COMMAND, mounts={folder: REPOSITORY}, publish=(HTTP, METRICS), gpus=gpus, user=RANDOM_USER
+    with start(
+        COMMAND, mounts={**mounts, folder: REPOSITORY}, publish=(HTTP, METRICS), gpus=gpus, user=RANDOM_USER
     ) as container:
         server = Server(container, PublishedClient(container), MODEL)
         server.wait_until_ready()
@@ -123,12 +129,12 @@ def test_request_in_flight_is_finished_before_the_server_ends(mounted: Server) -
 
 
 def test_model_without_its_arguments_is_refused_by_name(
-    image: Image, spec: BuildSpec, tmp_path: Path
+    start: Starter, spec: BuildSpec, tmp_path: Path
 ) -> None:
     """Needs neither a GPU nor vLLM, so it runs for every row."""
     write_model(tmp_path, "no_arguments", None, config_text(spec))
     command = [*COMMAND, "--model-control-mode=explicit"]
-    with running(image, command, mounts={tmp_path: REPOSITORY}) as container:
+    with start(command, mounts={tmp_path: REPOSITORY}) as container:
         server = Server(container, InsideClient(container), "no_arguments")
         server.wait_until_ready(60)
         reply = server.post("/v2/repository/models/no_arguments/load", {})
@@ -138,10 +144,10 @@ def test_model_without_its_arguments_is_refused_by_name(
         assert stop(container) == 0, log_tail(container)
 
 
-def test_server_of_every_row_reports_its_version(image: Image, spec: BuildSpec, tmp_path: Path) -> None:
+def test_server_of_every_row_reports_its_version(start: Starter, spec: BuildSpec, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     command = [*COMMAND, "--model-control-mode=explicit"]
-    with running(image, command, mounts={tmp_path: REPOSITORY}) as container:
+    with start(command, mounts={tmp_path: REPOSITORY}) as container:
         server = Server(container, InsideClient(container), "none")
         server.wait_until_ready(60)
         assert server.get("/v2").json()["version"] == spec.triton

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.image.serving import Server, check_output, execute, log_tail
+
+pytestmark = pytest.mark.needs("inside")
 
 SAMPLES = "/opt/tritonserver/samples"
 

@@ -6,10 +6,9 @@ import time
 from typing import Any
 
 import pytest
-from docker.models.containers import Container
-from docker.models.images import Image
 
-from tests.image.serving import METRICS, Server, check_output, execute, log_tail
+from tests.image.places import METRICS, Place
+from tests.image.serving import Server, check_output, execute, log_tail
 from tritonbuild.spec import BuildSpec
 
 
@@ -33,6 +32,7 @@ def test_model_has_the_inputs_and_outputs_of_a_vllm_model(server: Server) -> Non
     assert "text_output" in {tensor["name"] for tensor in metadata["outputs"]}
 
 
+@pytest.mark.needs("engine")
 def test_engine_reports_the_container_healthy(server: Server) -> None:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -45,12 +45,13 @@ def test_engine_reports_the_container_healthy(server: Server) -> None:
     pytest.fail(f"still {health['Status']}: {health['Log'][-1:]}\n{log_tail(server.container)}")
 
 
-def test_health_check_fails_where_no_server_runs(image: Image, box: Container) -> None:
-    kind, *command = image.attrs["Config"]["Healthcheck"]["Test"]
+def test_health_check_fails_where_no_server_runs(settings: dict[str, Any], box: Place) -> None:
+    kind, *command = settings["Healthcheck"]["Test"]
     assert kind == "CMD"
     assert execute(box, command).code != 0
 
 
+@pytest.mark.needs("inside")
 def test_server_has_no_network_but_the_loopback(server: Server, description: dict[str, Any]) -> None:
     """What the other tests are told, the image therefore knows by itself."""
     if not description["model"]:
@@ -60,6 +61,7 @@ def test_server_has_no_network_but_the_loopback(server: Server, description: dic
     assert len(check_output(server.container, ["cat", "/proc/net/route"]).splitlines()) == 1
 
 
+@pytest.mark.needs("inside")
 def test_server_runs_as_uid_1000(server: Server) -> None:
     pid = "$(pgrep -o -x tritonserver 2>/dev/null || echo 1)"
     status = check_output(server.container, ["sh", "-c", f"cat /proc/{pid}/status"])
@@ -67,6 +69,7 @@ def test_server_runs_as_uid_1000(server: Server) -> None:
     assert uids == ["1000"] * 4
 
 
+@pytest.mark.needs("inside")
 def test_stub_does_not_carry_the_engine(server: Server) -> None:
     """vLLM belongs to the worker alone: in the stub it would cost seconds of start and share its lock."""
     script = (

@@ -8,19 +8,18 @@ import zipfile
 from collections.abc import Iterator
 
 import pytest
-from docker.models.containers import Container
-from docker.models.images import Image
 
-from tests.image.serving import check_output, execute, running
+from tests.image.places import Place, Starter
+from tests.image.serving import check_output, execute
 from tritonbuild.spec import BuildSpec
 
 OTHER = "99.0"
 
 
 @pytest.fixture
-def throwaway(image: Image) -> Iterator[Container]:
+def throwaway(start: Starter) -> Iterator[Place]:
     """A container whose packages a test may replace."""
-    with running(image, ["sleep", "infinity"]) as container:
+    with start(["sleep", "infinity"]) as container:
         yield container
 
 
@@ -40,7 +39,7 @@ def make_wheel(package: str, module: str, version: str) -> tuple[str, bytes]:
     return f"{stem}-py3-none-any.whl", content.getvalue()
 
 
-def put_file(container: Container, folder: str, name: str, content: bytes) -> None:
+def put_file(container: Place, folder: str, name: str, content: bytes) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         entry = tarfile.TarInfo(name)
@@ -49,7 +48,7 @@ def put_file(container: Container, folder: str, name: str, content: bytes) -> No
     assert container.put_archive(folder, buffer.getvalue())
 
 
-def test_pip_replaces_vllm_in_place(throwaway: Container, spec: BuildSpec) -> None:
+def test_pip_replaces_vllm_in_place(throwaway: Place, spec: BuildSpec) -> None:
     name, content = make_wheel(spec.vllm_package, "vllm", OTHER)
     put_file(throwaway, "/tmp", name, content)
     # Offline, so that only pip itself is tested: is it there, may it write, can it uninstall?
@@ -59,15 +58,15 @@ def test_pip_replaces_vllm_in_place(throwaway: Container, spec: BuildSpec) -> No
     assert check_output(throwaway, ["python3", "-c", "import vllm; print(vllm.__version__)"]).strip() == OTHER
 
 
-def test_pip_accepts_what_is_installed(box: Container, spec: BuildSpec) -> None:
+def test_pip_accepts_what_is_installed(box: Place, spec: BuildSpec) -> None:
     requirement = f"{spec.vllm_package}=={spec.vllm}"
     command = ["pip", "install", "--no-index", "--no-deps", "--dry-run", "--no-cache-dir", requirement]
     assert "already satisfied" in check_output(box, command, user="0")
 
 
-def test_python_is_not_externally_managed(box: Container) -> None:
+def test_python_is_not_externally_managed(box: Place) -> None:
     assert check_output(box, ["sh", "-c", "find / -xdev -name EXTERNALLY-MANAGED 2>/dev/null || true"]) == ""
 
 
-def test_user_of_the_image_cannot_change_packages(box: Container, spec: BuildSpec) -> None:
+def test_user_of_the_image_cannot_change_packages(box: Place, spec: BuildSpec) -> None:
     assert execute(box, ["touch", f"{spec.site_packages}/x"]).code != 0

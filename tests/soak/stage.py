@@ -21,8 +21,9 @@ from docker.models.images import Image
 from docker.utils.socket import STDERR, frames_iter
 
 from benchmarks import models
+from tests.image.places import METRICS
 from tests.image.repository import COMMAND, REPOSITORY, config_text, write_model
-from tests.image.serving import METRICS, InsideClient, Reply, Server, check_output, execute, log_tail, running
+from tests.image.serving import InsideClient, Reply, Server, check_output, execute, log_tail, running
 from tritonbuild.paths import ROOT
 from tritonbuild.spec import BuildSpec
 

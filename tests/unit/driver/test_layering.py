@@ -35,11 +35,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         *("engine", "repacking", "wheels", "secrets", "locking", "rendering", "context", "buildkit"),
         *("host", "images", "inspecting", "references", "smoke", "revision", "reaching", "leftovers"),
-        *("compressing", "indexes", "resolving", "verifying", "baking"),
+        *("compressing", "bundling", "indexes", "resolving", "verifying", "baking"),
         *("auditing", "registry", "registrysession", "promoting", "sbom", "evidence", "trust"),
     ),
     ("preparing",),
-    ("pipeline", "comparing", "doctor", "imagediff"),
+    ("pipeline", "elsewhere", "comparing", "doctor", "imagediff"),
     ("summary", "batch", "proving", "candidates", "reproducing", "reporting"),
     ("overview", "releasing"),
     ("updates.policy",),

@@ -12,7 +12,7 @@ import pytest
 
 from tritonbuild import smoke
 from tritonbuild.errors import CommandFailed, SmokeFailed
-from tritonbuild.smoke import SmokeResult, is_proven, run_smoke
+from tritonbuild.smoke import SmokeResult, is_proven, read_result, run_smoke
 from tritonbuild.smoke import tests_fingerprint as fingerprint
 from tritonbuild.spec import BuildSpec
 
@@ -81,6 +81,34 @@ def test_the_tests_are_told_where_the_recipe_of_another_vllm_lies(
         run_smoke(other, "x:1", "sha256:1", tmp_path, step)
     assert started[-2:] == ["--recipe", str(tmp_path / "recipe")]
     assert f"./build.py smoke {cpu.row} --vllm-version {cpu.vllm}" in str(failure.value.hint)
+
+
+def test_what_was_left_out_is_told_with_its_reason(run: Callable[..., Any]) -> None:
+    told = '<properties><property name="left out" value="test_layers: no engine"/></properties>'
+    result, _ = run(told + PASSED)
+    assert result.left_out == ("test_layers: no engine",)
+    assert read_result(result.as_record()) == result
+
+
+def test_a_result_of_before_that_left_nothing_out() -> None:
+    record = {"image_id": "sha256:1", "tests_sha256": "x", "passed": 1, "failed": 0, "skipped": ["a: b"]}
+    assert read_result(record).left_out == ()
+
+
+def test_a_bundle_is_named_to_the_tests_in_place_of_an_image(
+    monkeypatch: pytest.MonkeyPatch, cpu: BuildSpec, step: Any, tmp_path: Path
+) -> None:
+    started: list[str] = []
+
+    def fake(argv: Sequence[str], **_: object) -> str:
+        started.extend(argv)
+        (tmp_path / "smoke.xml").write_text(f"<testsuite>{PASSED}</testsuite>", encoding="utf-8")
+        return ""
+
+    monkeypatch.setattr(smoke, "run", fake)
+    run_smoke(cpu, "folder", "sha256:1", tmp_path, step, place=("--bundle", "/folder"))
+    assert started[started.index("--bundle") + 1] == "/folder"
+    assert "--image" not in started
 
 
 @pytest.mark.parametrize("case", [FAILED, ERROR])

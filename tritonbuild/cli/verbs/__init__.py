@@ -9,6 +9,7 @@ from tritonbuild.cli.flags import Parser, Verbs
 from tritonbuild.cli.verbs import (
     audit,
     build,
+    bundle,
     compare,
     context,
     diff,
@@ -48,6 +49,7 @@ VERBS: Final[tuple[Verb, ...]] = (
     context,
     inspect,
     smoke,
+    bundle,
     audit,
     release,
     verify,

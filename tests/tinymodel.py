@@ -9,27 +9,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-HIDDEN, HEADS, LAYERS, FFN = 64, 2, 2, 128
+LAYERS = 2
 CONTEXT = 256
 BYTES = 256
 SPECIALS = ("<s>", "</s>", "<pad>")
 VOCABULARY = BYTES + 16
 PRINTABLE = range(32, 127)
 RANK = 8
-PROJECTIONS = {"q_proj": (HIDDEN, HIDDEN), "v_proj": (HIDDEN, HIDDEN)}
+PROJECTIONS = ("q_proj", "v_proj")
 
 Weights = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
 
 
-def write_model(folder: Path) -> None:
+@dataclass(frozen=True)
+class Size:
+    """How wide the model is: as small as can be, unless told otherwise."""
+
+    hidden: int = 64
+    heads: int = 2
+    ffn: int = 128
+
+    @property
+    def factor(self) -> float:
+        """What keeps the numbers in a wider model as large as in the small one."""
+        return float((64 / self.hidden) ** 0.5)
+
+
+def write_tiny_model(folder: Path, size: Size) -> None:
     """Write a Llama model that `transformers` and vLLM can load."""
     folder.mkdir(parents=True)
-    _write_json(folder / "config.json", _config())
+    _write_json(folder / "config.json", _config(size))
     _write_json(folder / "tokenizer.json", _tokenizer())
     _write_json(
         folder / "tokenizer_config.json",
@@ -42,19 +57,19 @@ def write_model(folder: Path) -> None:
             "clean_up_tokenization_spaces": False,
         },
     )
-    _write_tensors(folder / "model.safetensors", _weights())
+    _write_tensors(folder / "model.safetensors", _weights(size))
 
 
-def write_lora(folder: Path, seed: int) -> None:
+def write_lora(folder: Path, seed: int, size: Size) -> None:
     """Write an adapter that changes what the model says."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(seed)
     weights: Weights = {}
     for layer in range(LAYERS):
-        for name, (rows, columns) in PROJECTIONS.items():
+        for name in PROJECTIONS:
             prefix = f"base_model.model.model.layers.{layer}.self_attn.{name}"
-            weights[f"{prefix}.lora_A.weight"] = _normal(random, 0.5, RANK, columns)
-            weights[f"{prefix}.lora_B.weight"] = _normal(random, 0.5, rows, RANK)
+            weights[f"{prefix}.lora_A.weight"] = _normal(random, 0.5 * size.factor, RANK, size.hidden)
+            weights[f"{prefix}.lora_B.weight"] = _normal(random, 0.5, size.hidden, RANK)
     _write_tensors(folder / "adapter_model.safetensors", weights)
     _write_json(
         folder / "adapter_config.json",
@@ -75,15 +90,15 @@ def count_tokens(text: str) -> int:
     return len(text.encode())
 
 
-def _config() -> dict[str, Any]:
+def _config(size: Size) -> dict[str, Any]:
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "hidden_act": "silu",
-        "hidden_size": HIDDEN,
-        "intermediate_size": FFN,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": HEADS,
+        "hidden_size": size.hidden,
+        "intermediate_size": size.ffn,
+        "num_attention_heads": size.heads,
+        "num_key_value_heads": size.heads,
         "num_hidden_layers": LAYERS,
         "max_position_embeddings": CONTEXT,
         "rms_norm_eps": 1e-5,
@@ -97,23 +112,24 @@ def _config() -> dict[str, Any]:
     }
 
 
-def _weights() -> Weights:
+def _weights(size: Size) -> Weights:
+    hidden, ffn, scale = size.hidden, size.ffn, 0.2 * size.factor
     random = np.random.default_rng(2024)
-    ones = np.ones(HIDDEN, dtype=np.float32)
+    ones = np.ones(hidden, dtype=np.float32)
     weights: Weights = {
-        "model.embed_tokens.weight": _normal(random, 1.0, VOCABULARY, HIDDEN),
+        "model.embed_tokens.weight": _normal(random, 1.0, VOCABULARY, hidden),
         "model.norm.weight": ones,
     }
     for layer in range(LAYERS):
         prefix = f"model.layers.{layer}"
         for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-            weights[f"{prefix}.self_attn.{name}.weight"] = _normal(random, 0.2, HIDDEN, HIDDEN)
-        weights[f"{prefix}.mlp.gate_proj.weight"] = _normal(random, 0.2, FFN, HIDDEN)
-        weights[f"{prefix}.mlp.up_proj.weight"] = _normal(random, 0.2, FFN, HIDDEN)
-        weights[f"{prefix}.mlp.down_proj.weight"] = _normal(random, 0.2, HIDDEN, FFN)
+            weights[f"{prefix}.self_attn.{name}.weight"] = _normal(random, scale, hidden, hidden)
+        weights[f"{prefix}.mlp.gate_proj.weight"] = _normal(random, scale, ffn, hidden)
+        weights[f"{prefix}.mlp.up_proj.weight"] = _normal(random, scale, ffn, hidden)
+        weights[f"{prefix}.mlp.down_proj.weight"] = _normal(random, scale, hidden, ffn)
         weights[f"{prefix}.input_layernorm.weight"] = ones
         weights[f"{prefix}.post_attention_layernorm.weight"] = ones
-    head = _normal(random, 0.3, VOCABULARY, HIDDEN)
+    head = _normal(random, 0.3 * size.factor, VOCABULARY, hidden)
     # The best of 95 random numbers is above 0, so the others are never the likeliest.
     head[[token for token in range(VOCABULARY) if token not in PRINTABLE]] = 0
     weights["lm_head.weight"] = head

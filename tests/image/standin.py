@@ -1,0 +1,58 @@
+"""A model that stands in where an image carries none: random weights, written here, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.image.repository import config_text, make_readable, write_model
+from tests.tinymodel import CONTEXT, Size, write_tiny_model
+from tritonbuild.spec import BuildSpec
+
+ROOT = "/standin"
+# As the conformance tests have it, and of a width that every attention and LoRA kernel has; eight heads can be
+# shared by up to eight GPUs.
+WIDE = Size(hidden=512, heads=8, ffn=1024)
+NARROW = Size()
+MAX_NUM_SEQS = 16
+# The share of a GPU's memory that an engine may take: enough on 16 GB, and several fit.
+GPU_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A repository with one model, called `vllm_model`."""
+
+    mounts: Mapping[Path, str]
+    arguments: Mapping[str, Any]
+    command: Sequence[str] = ("tritonserver", f"--model-repository={ROOT}/repository")
+
+
+def tiny_size(spec: BuildSpec) -> Size:
+    """Return the size of model that a row's engine can run."""
+    return WIDE if spec.is_cuda else NARROW
+
+
+def engine_arguments(spec: BuildSpec, model: str) -> dict[str, Any]:
+    """Return the arguments of an engine that leaves room for others."""
+    memory = {"gpu_memory_utilization": GPU_SHARE} if spec.is_cuda else {"kv_cache_memory_bytes": 16 << 20}
+    return {
+        "model": model,
+        # The kernels for GPUs are made for half of it.
+        "dtype": "float16" if spec.is_cuda else "float32",
+        "enforce_eager": True,
+        "max_model_len": CONTEXT,
+        "max_num_seqs": MAX_NUM_SEQS,
+        **memory,
+    }
+
+
+def write_standin(folder: Path, spec: BuildSpec) -> StandIn:
+    """Write model and repository below ``folder``."""
+    write_tiny_model(folder / "tiny", tiny_size(spec))
+    arguments = engine_arguments(spec, f"{ROOT}/tiny")
+    write_model(folder / "repository", "vllm_model", arguments, config_text(spec))
+    make_readable(folder)
+    return StandIn({folder: ROOT}, arguments)
