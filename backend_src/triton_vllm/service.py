@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -18,13 +17,11 @@ from triton_vllm.messages import Failure, Part
 from triton_vllm.metrics.reporter import Reporter
 from triton_vllm.requests import EmbedRequest, Wanted, parse_request
 from triton_vllm.responder import Active, Lane, Responder
+from triton_vllm.watching import Watcher
 
 UNHEALTHY = "Model is unavailable due to unhealthy vLLM engine"
 STOPPING = "the model is being unloaded"
 CANCELLED = "CANCELLED"
-# How often a request's client is asked for, in seconds, and how many are asked per second at most.
-CANCEL_INTERVAL = 0.1
-CANCEL_CHECKS = 400
 # How long the worker may take to answer whether its engine is well, in seconds.
 HEALTH_TIMEOUT = 10.0
 
@@ -67,7 +64,7 @@ class Service:
         self._failed = False
         self._stopping = threading.Event()
         self._receiver = threading.Thread(target=self._receive, name="vllm-receive", daemon=True)
-        self._watcher = threading.Thread(target=self._watch, name="vllm-watch", daemon=True)
+        self._watcher = Watcher(self._numbers_on_their_way, self._cancel_if_abandoned)
 
     def start(self) -> None:
         for lane in self._lanes:
@@ -101,6 +98,7 @@ class Service:
         """Send what waits to be sent, and end the threads."""
         self._accepting = False
         self._stopping.set()
+        self._watcher.stop()
         for lane in self._lanes:
             lane.stop(timeout=5.0)
 
@@ -169,9 +167,7 @@ class Service:
             self._report_failure("The engine's process is gone")
             # Through the lanes, because one may be sending for a request right now.
             failure = Failure(EngineUnavailable.code, f"{UNHEALTHY}: its process is gone")
-            with self._lock:
-                numbers = list(self._active)
-            for number in numbers:
+            for number in self._numbers_on_their_way():
                 self._lanes[number % len(self._lanes)].put([(number, failure)])
 
     def _deliver(self, number: int, result: Part | Failure) -> None:
@@ -219,29 +215,23 @@ class Service:
             self._logger.log_error(f"[vllm] {reason}")
             self._on_engine_failure()
 
-    def _watch(self) -> None:
-        """Look for clients that went away."""
-        while not self._stopping.wait(CANCEL_INTERVAL):
-            started = time.monotonic()
-            watched = self._cancel_abandoned()
-            spent = time.monotonic() - started
-            # With very many requests each is asked for less often.
-            self._stopping.wait(max(0.0, watched / CANCEL_CHECKS - spent))
+    def _numbers_on_their_way(self) -> list[int]:
+        with self._lock:
+            return list(self._active)
 
-    def _cancel_abandoned(self) -> int:
-        """Return how many requests were looked at.
+    def _cancel_if_abandoned(self, number: int) -> bool:
+        """Cancel a request whose client is gone; return whether that is newly so.
 
-        Nothing of them may outlive this: until the last reference to a sender is gone, Triton 2.41 to
+        Nothing of it may outlive this call: until the last reference to a sender is gone, Triton 2.41 to
         2.48 does not let go of the model.
         """
-        with self._lock:
-            watched = list(self._active.items())
-        for number, active in watched:
-            if not active.cancelled and active.is_cancelled():
-                active.cancelled = True
-                self._logger.log_info("[vllm] Cancelling the request")
-                self._tell(messages.Cancel(number))
-        return len(watched)
+        active = self._active.get(number)
+        if active is None or active.cancelled or not active.is_cancelled():
+            return False
+        active.cancelled = True
+        self._logger.log_info("[vllm] Cancelling the request")
+        self._tell(messages.Cancel(number))
+        return True
 
     def _tell(self, message: Any) -> None:
         # When the worker is gone, the receiving thread sees that too and does what is to be done.

@@ -49,6 +49,9 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 20)}
 TABLE = (Path(__file__).parent / "process_table.py").read_text(encoding="utf-8")
 STUB = "triton_python_backend_stub"
 ENGINE = "EngineCore"
+# The clients stand for other machines: they must not wait for a CPU until the engine lets them have one, or
+# their own lag is what is measured.
+CLIENT_SHARES = 1 << 18
 # How long the engine's levels may take to reach the metrics page.
 SETTLED_WITHIN = 60.0
 
@@ -256,6 +259,7 @@ def stage(
             ["sleep", "infinity"],
             mounts=code,
             network_mode=f"container:{container.id}",
+            cpu_shares=CLIENT_SHARES,
         ) as box,
     ):
         if survives:
