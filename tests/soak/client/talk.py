@@ -49,7 +49,7 @@ class Talk:
     first: asyncio.Event = field(default_factory=asyncio.Event)
 
     def as_record(self) -> dict[str, Any]:
-        names = ("api", "state", "tokens", "max_tokens", "message", "ended", "first_after")
+        names = ("api", "state", "tokens", "max_tokens", "message", "asked", "ended", "first_after")
         return {name: getattr(self, name) for name in names}
 
     async def hold(self, connected: Callable[[], Any]) -> None:
