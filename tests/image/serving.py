@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ from docker.errors import APIError
 from docker.models.containers import Container
 from docker.models.images import Image
 from docker.types import DeviceRequest
+from docker.utils.socket import STDERR, STDOUT
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
@@ -33,6 +35,8 @@ ANSWER_WITHIN = 300
 # As in the `docker run` line that the build prints: vLLM's queues do not fit into Docker's 64 MB.
 SHARED_MEMORY = "1g"
 SECOND = 1_000_000_000
+# Before each piece of what a command prints: where it printed it, and how long the piece is.
+FRAME_HEADER = struct.Struct(">BxxxL")
 
 
 @dataclass(frozen=True)
@@ -151,12 +155,35 @@ def execute(
     workdir: str | None = None,
 ) -> Result:
     """Run a command in a running container, as its own user unless told otherwise."""
-    code, streams = container.exec_run(
-        list(command), user=user, environment=dict(environment or {}), workdir=workdir, demux=True
+    assert container.client is not None
+    api = container.client.api
+    created = api.exec_create(
+        container.id, list(command), user=user, environment=dict(environment or {}), workdir=workdir
     )
-    assert isinstance(streams, tuple)  # that is what demux asks for
-    output, errors = ((part or b"").decode(errors="replace") for part in streams)
-    return Result(code or 0, output, errors)
+    printed = {STDOUT: bytearray(), STDERR: bytearray()}
+    for source, piece in frames(api.exec_start(created["Id"], socket=True)):
+        printed[source] += piece
+    output, errors = (part.decode(errors="replace") for part in printed.values())
+    return Result(api.exec_inspect(created["Id"])["ExitCode"], output, errors)
+
+
+def frames(started: Any) -> Iterator[tuple[int, bytes]]:
+    """Read all that a started command prints, piece by piece, each with STDOUT or STDERR; then close the socket.
+
+    docker-py's own readers lose what a fast command has printed by the time the head of the answer is
+    read: that is in the buffer through which the head came, and they go past it.
+    """
+    response = started._response
+    try:
+        started._sock.settimeout(None)
+        reader = response.raw._fp.fp
+        while header := reader.read(FRAME_HEADER.size):
+            source, length = FRAME_HEADER.unpack(header)
+            yield source, reader.read(length)
+    finally:
+        # docker-py leaves both open, even when the command has ended.
+        response.close()
+        started.close()
 
 
 def check_output(container: Place, command: Sequence[str], *, user: str = "") -> str:

@@ -18,12 +18,21 @@ import pytest
 from docker.errors import APIError
 from docker.models.containers import Container
 from docker.models.images import Image
-from docker.utils.socket import STDERR, frames_iter
+from docker.utils.socket import STDERR
 
 from benchmarks import models
 from tests.image.places import METRICS
 from tests.image.repository import COMMAND, REPOSITORY, config_text, write_model
-from tests.image.serving import InsideClient, Reply, Server, check_output, execute, log_tail, running
+from tests.image.serving import (
+    InsideClient,
+    Reply,
+    Server,
+    check_output,
+    execute,
+    frames,
+    log_tail,
+    running,
+)
 from tritonbuild.paths import ROOT
 from tritonbuild.spec import BuildSpec
 
@@ -148,16 +157,13 @@ class Program:
 
     def _read(self) -> None:
         rest = b""
-        for source, piece in frames_iter(self._socket, tty=False):
+        for source, piece in frames(self._socket):
             if source == STDERR:
                 self._errors += piece
                 continue
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
                 self._events.put(json.loads(line))
-        # docker-py leaves both open, even when the program has ended.
-        self._socket._response.close()
-        self._socket.close()
         self._events.put(None)
 
 
