@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 
 # Every request is asked about once in PAUSE + their number / CHECKS_PER_SECOND, in seconds.
-PAUSE = 0.1
+PAUSE = 0.15
 CHECKS_PER_SECOND = 600
 # How many are asked about in one go.
 TURN = 32
