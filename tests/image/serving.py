@@ -155,16 +155,26 @@ def execute(
     workdir: str | None = None,
 ) -> Result:
     """Run a command in a running container, as its own user unless told otherwise."""
+    settings: dict[str, Any] = {"user": user, "environment": dict(environment or {}), "workdir": workdir}
+    if isinstance(container, Container):
+        code, streams = _execute_in_container(container, list(command), settings)
+    else:
+        code, streams = container.exec_run(list(command), demux=True, **settings)
+    output, errors = ((part or b"").decode(errors="replace") for part in streams)
+    return Result(code or 0, output, errors)
+
+
+def _execute_in_container(
+    container: Container, command: list[str], settings: dict[str, Any]
+) -> tuple[int, tuple[bytes, bytes]]:
+    """Do what docker-py's `exec_run` does, and lose nothing."""
     assert container.client is not None
     api = container.client.api
-    created = api.exec_create(
-        container.id, list(command), user=user, environment=dict(environment or {}), workdir=workdir
-    )
-    printed = {STDOUT: bytearray(), STDERR: bytearray()}
+    created = api.exec_create(container.id, command, **settings)
+    printed = {STDOUT: b"", STDERR: b""}
     for source, piece in frames(api.exec_start(created["Id"], socket=True)):
         printed[source] += piece
-    output, errors = (part.decode(errors="replace") for part in printed.values())
-    return Result(api.exec_inspect(created["Id"])["ExitCode"], output, errors)
+    return api.exec_inspect(created["Id"])["ExitCode"], (printed[STDOUT], printed[STDERR])
 
 
 def frames(started: Any) -> Iterator[tuple[int, bytes]]:
