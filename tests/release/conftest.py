@@ -2,82 +2,83 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import subprocess
-import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
 from tests.daemon.registry import Registry, running_registry
+from tests.release.engines import OwnEngine, can_run_engines, running_engine
+from tests.release.nursery import Ending, Nursery, Run, running_nursery
 from tests.release.proxy import Proxy, running_proxy
 from tests.release.tiny import WAIT, make_image
 from tritonbuild.console import Console
+from tritonbuild.files import write_atomic
 from tritonbuild.host import ensure_engine
-from tritonbuild.paths import ROOT
+from tritonbuild.paths import BUILD
 from tritonbuild.registry import Repository
 
 ROW = "24.08-cpu-pypi"
-PATIENCE = 120
-_TOLD = pytest.StashKey[list[str]]()
 
 
-@pytest.fixture(scope="session")
-def told(pytestconfig: pytest.Config) -> Callable[[str], None]:
-    """Takes a line for the report: which fault ended how."""
-    return pytestconfig.stash.setdefault(_TOLD, []).append
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    lines = terminalreporter.config.stash.get(_TOLD, [])
+@pytest.fixture(scope="package")
+def told() -> Iterator[Callable[[str, str], None]]:
+    """Takes a fault and what came of it, for the table that is left as build/faults.md."""
+    lines: list[tuple[str, str]] = []
+    yield lambda fault, outcome: lines.append((fault, outcome))
     if lines:
-        terminalreporter.section(f"{len(lines)} injected faults")
-        for line in lines:
-            terminalreporter.write_line(line)
+        table = [
+            "| fault | outcome |",
+            "|---|---|",
+            *(f"| {fault} | {outcome} |" for fault, outcome in lines),
+        ]
+        write_atomic(BUILD / "faults.md", "\n".join(table) + f"\n\n{len(lines)} faults\n")
 
 
-@pytest.fixture(scope="session")
-def engine() -> Iterator[docker.DockerClient]:
-    console = Console()
-    with console.step("engine", "an engine for these tests") as step:
-        client = ensure_engine(step)
+@pytest.fixture(scope="package")
+def own_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine | None]:
+    """An engine that tests may kill, None where none can be started."""
+    if not can_run_engines():
+        yield None
+        return
+    with running_engine(tmp_path_factory.mktemp("engine")) as running, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DOCKER_HOST", running.address)
+        yield running
+
+
+@pytest.fixture(scope="package")
+def engine(own_engine: OwnEngine | None) -> Iterator[docker.DockerClient]:
+    if own_engine is not None:
+        client = own_engine.connect()
+    else:
+        console = Console()
+        with console.step("engine", "an engine for these tests") as step:
+            client = ensure_engine(step)
     yield client
     client.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
+def nursery(engine: docker.DockerClient) -> Iterator[Nursery]:
+    with running_nursery() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
 def registry(engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     with running_registry(engine, tmp_path_factory.mktemp("registry")) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def proxy(registry: Registry) -> Iterator[Proxy]:
     with running_proxy(registry.host) as running:
         yield running
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a run of the driver ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def errors(self) -> list[str]:
-        return re.findall(r"^error: (.*)$", self.err, flags=re.MULTILINE)
-
-    @property
-    def hints(self) -> list[str]:
-        return re.findall(r"^hint: (.*)$", self.err, flags=re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -85,31 +86,30 @@ class Release:
     """A row that is released to a repository of its own, from a build folder of its own."""
 
     client: docker.DockerClient
+    nursery: Nursery
     image: str
     image_id: str
     name: str
     registry: Registry
     build_dir: Path
+    runs: Path
 
-    def start(self, *arguments: str, row: str = ROW, **settings: tuple[str, ...]) -> subprocess.Popen[str]:
-        """Start the driver; ``settings`` are those of ``tiny.replace_slow_parts``."""
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "tests.release.tiny"),
-                *(json.dumps({"image": self.image, **settings}), "release", row),
-                *("--registry", self.name, "--build-dir", str(self.build_dir), *arguments),
-            ],
-            cwd=ROOT,
-            env={**os.environ, "CI": "1", "NO_COLOR": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+    def command(self, *words: str, **settings: Any) -> Run:
+        """Start the driver with any words; ``settings`` are those of ``tiny.run``."""
+        return self.nursery.start(
+            Path(tempfile.mkdtemp(dir=self.runs)), words, {"image": self.image, **settings}
         )
 
-    def run(self, *arguments: str, row: str = ROW, **settings: tuple[str, ...]) -> Ending:
-        process = self.start(*arguments, row=row, **settings)
-        out, err = process.communicate(timeout=PATIENCE)
-        return Ending(process.returncode, out, err)
+    def start(self, *arguments: str, row: str = ROW, **settings: Any) -> Run:
+        """Start a release."""
+        words = ("release", row, "--registry", self.name, "--build-dir", str(self.build_dir), *arguments)
+        return self.command(*words, **settings)
+
+    def run(self, *arguments: str, row: str = ROW, **settings: Any) -> Ending:
+        return self.start(*arguments, row=row, **settings).wait()
+
+    def verify(self, reference: str, *arguments: str) -> Ending:
+        return self.command("verify", f"{self.registry.host}/{self.path}{reference}", *arguments).wait()
 
     @property
     def path(self) -> str:
@@ -138,7 +138,10 @@ class Release:
 
 @pytest.fixture
 def new_release(
-    engine: docker.DockerClient, registry: Registry, tmp_path_factory: pytest.TempPathFactory
+    engine: docker.DockerClient,
+    nursery: Nursery,
+    registry: Registry,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[..., Release]]:
     """A function that prepares the release of an image that nobody has released before."""
     made: list[Release] = []
@@ -147,9 +150,15 @@ def new_release(
         key = uuid.uuid4().hex[:12]
         image = f"tiny-release:{key}"
         image_id = make_image(engine, image, row, key.encode())
-        folder = tmp_path_factory.mktemp("build")
         release = Release(
-            engine, image, image_id, f"{host or registry.host}/{name or f'r{key}/tiny'}", registry, folder
+            client=engine,
+            nursery=nursery,
+            image=image,
+            image_id=image_id,
+            name=f"{host or registry.host}/{name or f'r{key}/tiny'}",
+            registry=registry,
+            build_dir=tmp_path_factory.mktemp("build"),
+            runs=tmp_path_factory.mktemp("runs"),
         )
         made.append(release)
         return release

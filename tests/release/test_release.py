@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,9 +81,7 @@ def test_what_was_cleaned_up_in_the_registry_comes_back(new_release: Callable[..
     release = new_release()
     digest = released(release)
     moved = new_release(name=f"{release.path}-other")
-    again = Release(
-        release.client, release.image, release.image_id, moved.name, release.registry, release.build_dir
-    )
+    again = replace(release, name=moved.name)
     record = next(release.build_dir.glob(f"releases/*/{ROW}/record.json"))
     copy = release.build_dir / "releases" / again.name.replace("/", "_").replace(":", "_") / ROW
     copy.mkdir(parents=True)

@@ -1,6 +1,6 @@
 """Releases an image of a few bytes: the whole pipeline, apart from the hour that a real one takes.
 
-As a program it is one run of `./build.py release`, which a test can kill:
+As a program it is one run of `./build.py`, which a test can kill:
 ``python -m tests.release.tiny SETTINGS release ROW ...``, where SETTINGS is JSON with the image's name. What is
 replaced is the build, the smoke tests (which here look whether the engine has what was pulled), the listing
 of what is inside, and the database of vulnerabilities.
@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import json
+import os
+import signal
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +81,13 @@ def image_json(row: str) -> dict[str, Any]:
     }
 
 
-def replace_slow_parts(image: str, *, skipped: tuple[str, ...] = (), failing: tuple[str, ...] = ()) -> None:
+def replace_slow_parts(
+    image: str, *, skipped: Sequence[str] = (), failing: Sequence[str] = (), attempts: int = 5
+) -> None:
     """Make releases of this process take ``image`` for what a build made.
 
-    The smoke tests of it skip ``skipped``, and those of the rows ``failing`` fail.
+    The smoke tests of it skip ``skipped``, and those of the rows ``failing`` fail. A registry is asked
+    ``attempts`` times.
     """
 
     def build_row(
@@ -119,7 +126,7 @@ def replace_slow_parts(image: str, *, skipped: tuple[str, ...] = (), failing: tu
             tests_sha256=smoke.tests_fingerprint(),
             passed=1,
             failed=0,
-            skipped=skipped,
+            skipped=tuple(skipped),
         )
 
     releasing.build_row = build_row  # type: ignore[assignment]
@@ -127,10 +134,60 @@ def replace_slow_parts(image: str, *, skipped: tuple[str, ...] = (), failing: tu
     smoke.run_smoke = run_smoke  # type: ignore[assignment]
     sbom.read_contents = lambda client, image_id: {**CONTENTS, "image": image_json("24.08-cpu-pypi")}  # type: ignore[assignment]
     auditing.audit = lambda purls, *_, **__: Audit(service="here", asked=len(purls), findings=())  # type: ignore[assignment]
-    releasing.Repository = functools.partial(Repository, wait=WAIT)  # type: ignore[misc,assignment]
+    releasing.Repository = functools.partial(Repository, wait=WAIT, attempts=attempts)  # type: ignore[misc,assignment]
+
+
+def disturb(event: str, number: int, what: str, folder: str) -> None:
+    """Do something at the ``number``-th event of this process, counted from 1.
+
+    An event is the start of a "step", or a "record" that has just been written. What is done is to "kill" the
+    process, or to "fill" the disk that holds ``folder``.
+    """
+    count = itertools.count(1)
+
+    def happened() -> None:
+        if next(count) == number:
+            if what == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            fill_disk(Path(folder))
+
+    if event == "step":
+        step = Console.step
+
+        def disturbed_step(self: Console, name: str, title: str) -> Any:
+            happened()
+            return step(self, name, title)
+
+        Console.step = disturbed_step  # type: ignore[method-assign,assignment]
+    else:
+        replace = Path.replace
+
+        def disturbed_replace(self: Path, target: Path) -> Path:
+            answer = replace(self, target)
+            happened()
+            return answer
+
+        Path.replace = disturbed_replace  # type: ignore[method-assign,assignment]
+
+
+def fill_disk(folder: Path) -> None:
+    """Leave no byte on the disk that holds a folder."""
+    with suppress(OSError), (folder / "filler").open("wb", buffering=0) as stream:
+        for size in (1 << 16, 1 << 12, 1):
+            with suppress(OSError):
+                while True:
+                    stream.write(b"x" * size)
+
+
+def run(words: Sequence[str], settings: Mapping[str, Any]) -> int:
+    """Run the driver once, with its slow parts replaced; return its exit code."""
+    values = dict(settings)
+    disturbance = values.pop("disturb", None)
+    replace_slow_parts(values.pop("image"), **values)
+    if disturbance:
+        disturb(*disturbance)
+    return cli.main(words)
 
 
 if __name__ == "__main__":
-    settings = json.loads(sys.argv[1])
-    replace_slow_parts(settings.pop("image"), **{name: tuple(rows) for name, rows in settings.items()})
-    sys.exit(cli.main(sys.argv[2:]))
+    sys.exit(run(sys.argv[2:], json.loads(sys.argv[1])))
