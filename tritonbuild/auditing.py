@@ -237,5 +237,6 @@ def _request(service: str, method: str, path: str, wait: float, **arguments: Any
     try:
         return retrying(once)
     except requests.RequestException as error:
-        message = f"the database of vulnerabilities gives no answer: {str(error).splitlines()[0][:160]}"
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        message = f"the database of vulnerabilities gives no answer: {reason}"
         raise Unreachable(message, hint=_HINT) from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
 from tritonbuild.console import Console
+from tritonbuild.engine import asking_engine
 from tritonbuild.errors import as_build_error
 from tritonbuild.identifiers import BuildId
 from tritonbuild.pipeline import BuildOptions, BuildResult, Made, build_row
@@ -119,7 +120,8 @@ def _attempt(spec: BuildSpec, work: Work, console: Console, queue: _Queue) -> Ou
         return Outcome(spec=spec, ending=ending, elapsed=elapsed, seconds=dict(console.seconds), **found)
 
     try:
-        result = work(spec, console, built=lambda: queue.layers_are_there(spec))
+        with asking_engine():
+            result = work(spec, console, built=lambda: queue.layers_are_there(spec))
     except KeyboardInterrupt:
         return outcome("interrupted", stage=console.stage)
     except Exception as error:

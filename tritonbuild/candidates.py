@@ -9,7 +9,7 @@ import docker
 
 from tritonbuild import smoke
 from tritonbuild.console import Console, Step
-from tritonbuild.engine import pull_image, push_image, tag_image, untag_image
+from tritonbuild.engine import asking_engine, pull_image, push_image, tag_image, untag_image
 from tritonbuild.errors import RegistryFailed
 from tritonbuild.oci import Manifest
 from tritonbuild.records import read_record, update_record
@@ -37,8 +37,9 @@ def push_candidate(
 
         def push() -> str:
             # Each time anew: another release of the same image takes the name away when it is done.
-            tag_image(client, image_id, name)
-            return push_image(client, name, _noting(step))
+            with asking_engine():
+                tag_image(client, image_id, name)
+                return push_image(client, name, _noting(step))
 
         try:
             digest = repository.patiently(push)
@@ -97,7 +98,8 @@ def _noting(step: Step) -> Callable[[str], None]:
 
 
 def _pull(client: docker.DockerClient, reference: str) -> None:
-    reason = pull_image(client, reference)
+    with asking_engine():
+        reason = pull_image(client, reference)
     if reason is not None:
         message = f"{reference} was pushed, but cannot be pulled: {reason}"
         raise RegistryFailed(message, hint="run the same command again")

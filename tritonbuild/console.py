@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -118,10 +118,12 @@ class Console:
             try:
                 yield
             except BuildError as error:
-                self.log(f"error: {error.message}")
+                with suppress(OSError):  # a full disk takes no more; the failure is what matters
+                    self.log(f"error: {error.message}")
                 raise
             except Exception:
-                self.log(traceback.format_exc())
+                with suppress(OSError):
+                    self.log(traceback.format_exc())
                 raise
             finally:
                 self.log_stream = before

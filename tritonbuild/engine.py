@@ -16,6 +16,7 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.models.images import Image
+from urllib3.exceptions import ProtocolError
 
 from tritonbuild.errors import CommandFailed, RegistryFailed, RegistryRefused, ToolMissing
 from tritonbuild.layers import Layers, pair_layers
@@ -37,6 +38,18 @@ def connect(*, timeout: int = 600) -> docker.DockerClient:
         message = f"no container engine answers: {_first_line(error)}"
         raise ToolMissing(message, hint="start Docker, or set DOCKER_HOST to one that runs") from error
     return client
+
+
+@contextmanager
+def asking_engine() -> Iterator[None]:
+    """Say that the engine went away, where docker-py says only that a connection broke."""
+    try:
+        yield
+    except (requests.ConnectionError, requests.Timeout, ProtocolError) as error:
+        message = f"the container engine no longer answers: {_first_line(error)[:160]}"
+        raise ToolMissing(
+            message, hint="start it and run the same command again: finished steps are kept"
+        ) from error
 
 
 def find_image(client: docker.DockerClient, reference: str) -> Image | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 
@@ -158,9 +159,19 @@ class BundleFailed(BuildError):
     exit_code = 25
 
 
+class DiskFull(BuildError):
+    """A file could not be written because its disk, or what we may use of it, is full."""
+
+    exit_code = 26
+
+
 def as_build_error(error: Exception) -> BuildError:
     """Return what to print for any exception."""
     if isinstance(error, BuildError):
         return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" for {error.filename}" if error.filename else ""
+        message = f"no space is left on the disk{where}"
+        return DiskFull(message, hint="free some and run the same command again: finished steps are kept")
     message = f"unexpected {type(error).__name__}: {error}"
     return BuildError(message, hint="run it again with --debug and report the traceback")

@@ -11,7 +11,9 @@ from typing import Any
 from rich.table import Table
 
 from tritonbuild.batch import Outcome
+from tritonbuild.console import Console
 from tritonbuild.errors import BuildError, RowsFailed, as_build_error
+from tritonbuild.files import write_atomic
 from tritonbuild.identifiers import BuildId
 from tritonbuild.layers import Layers, count_once
 from tritonbuild.spec import BuildSpec
@@ -122,6 +124,14 @@ def make_overview(
         )
         lines.append(line)
     return Overview(jobs=jobs, seconds=seconds, lines=tuple(lines))
+
+
+def keep_summary(file: Path, text: str, console: Console) -> None:
+    """Leave an overview as a file; a disk that takes none does not hide what the rows came to."""
+    try:
+        write_atomic(file, text + "\n")
+    except OSError as error:
+        console.warn(f"{file} is not written: {error.strerror}")
 
 
 def overview_table(overview: Overview) -> Table:

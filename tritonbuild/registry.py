@@ -16,12 +16,13 @@ from urllib.parse import urljoin
 
 import requests
 
-from tritonbuild.errors import RegistryFailed, UsageError
+from tritonbuild.errors import RegistryFailed, ToolMissing, UsageError
 from tritonbuild.files import digest_of
 from tritonbuild.oci import EMPTY, IMAGE, INDEX, MANIFESTS, Descriptor, Manifest
 from tritonbuild.registrysession import Passing, Session
 
 _BLOCK = 1 << 20
+_WITH_ENGINE = 3
 
 T = TypeVar("T")
 
@@ -43,8 +44,11 @@ class Repository:
         self._session = Session(self.host, self.path, attempts=attempts, wait=wait)
 
     def patiently(self, work: Callable[[], T]) -> T:
-        """Do what the engine does with this repository, again where it raises RegistryFailed."""
-        return self._session.attempt(work, passing=(RegistryFailed,))
+        """Do what the engine does with this repository, again where that or the engine itself fails.
+
+        Fewer times than our own requests: the engine tries each layer five times by itself.
+        """
+        return self._session.attempt(work, passing=(RegistryFailed, ToolMissing), attempts=_WITH_ENGINE)
 
     def at(self, reference: str) -> str:
         """Return the full name of a tag or digest in this repository."""

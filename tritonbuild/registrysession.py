@@ -1,18 +1,21 @@
 """Requests to a repository in a registry: signing in, retries, and what an answer means.
 
-Signing in is done by oras, from Docker's own configuration and credential helpers, so a password is
-never an argument of ours.
+Signing in is done by oras, with what Docker's own configuration and credential helpers have, so a password
+is never an argument of ours.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 import tenacity
+from docker.auth import load_config
+from docker.errors import DockerException
 
 from tritonbuild.errors import RegistryFailed, RegistryRefused, Unreachable
 
@@ -48,13 +51,21 @@ class Session:
         """Return the registry's answer, None when it has no such thing."""
         return self.attempt(lambda: self.once(method, path, **arguments))
 
-    def attempt(self, work: Callable[[], T], passing: tuple[type[Exception], ...] = ()) -> T:
-        """Do ``work``, again where it fails in a way that passes: as connections do, or with one of ``passing``."""
+    def attempt(
+        self,
+        work: Callable[[], T],
+        passing: tuple[type[Exception], ...] = (),
+        attempts: int | None = None,
+    ) -> T:
+        """Do ``work``, again where it fails in a way that passes: as connections do, or with one of ``passing``.
+
+        At most ``attempts`` times, where fewer are wanted than there would be.
+        """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(
                 (Passing, requests.ConnectionError, requests.Timeout, *passing)
             ),
-            stop=tenacity.stop_after_attempt(self._attempts),
+            stop=tenacity.stop_after_attempt(min(self._attempts, attempts or self._attempts)),
             wait=tenacity.wait_exponential_jitter(
                 multiplier=self._wait, max=30 * self._wait, jitter=self._wait
             ),
@@ -129,7 +140,6 @@ class Session:
     def _sign_in(self) -> Provider:
         """Return a session with the credentials that Docker has for the host."""
         from oras.auth import get_auth_backend
-        from oras.container import Container
         from oras.provider import Registry as Provider
 
         insecure = bool(_LOCAL.fullmatch(self.host)) and not _speaks_tls(self.host)
@@ -140,11 +150,29 @@ class Session:
         provider = Provider(self.host, insecure=insecure)
         provider.session.request = partial(provider.session.request, timeout=_TIMEOUT)
         provider.auth = get_auth_backend(kind, provider.session, insecure)
-        provider.auth.load_configs(Container(f"{self.host}/{self.path}"))
-        if kind == "basic" and not getattr(provider.auth, "_basic_auth", None):
+        credentials = _find_credentials(self.host)
+        if credentials:
+            provider.auth.set_basic_auth(*credentials)
+        elif kind == "basic":
             message = f"{self.host} wants a password, and Docker has none for it"
             raise RegistryRefused(message, hint=f"docker login {self.host}")
         return provider
+
+
+def _find_credentials(host: str) -> tuple[str, str] | None:
+    """Return name and password that Docker's configuration, or a helper that it names, has for a registry."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a missing helper, which is an error anyway
+            found = load_config().resolve_authconfig(host) or {}
+    except DockerException as error:
+        message = f"Docker's credentials for {host} cannot be read: {_reason(error)}"
+        raise RegistryRefused(
+            message, hint="check the credential helpers of Docker's configuration"
+        ) from error
+    # What comes from a helper is spelt otherwise than what stands in the file.
+    known = {key.lower(): value for key, value in found.items()}
+    return (known["username"], known["password"]) if known.get("password") else None
 
 
 def _speaks_tls(host: str) -> bool:
@@ -170,5 +198,5 @@ def _error_text(answer: requests.Response) -> str:
 def _reason(error: Exception) -> str:
     """Return why a connection failed, without the classes that wrap one another."""
     text = str(error)
-    found = re.search(r"\[Errno [^\]]*\] ([^'\")]+)", text)
-    return found[1] if found else (text.splitlines() or [type(error).__name__])[0][:160]
+    found = re.search(r"\[(?:Errno [^\]]*|SSL: [A-Z_]+)\] ([^'\"()]+)", text)
+    return found[1].strip() if found else (text.splitlines() or [type(error).__name__])[0][:160]

@@ -22,7 +22,7 @@ from tritonbuild.candidates import prove_candidate, push_candidate
 from tritonbuild.console import Console
 from tritonbuild.engine import tag_image
 from tritonbuild.errors import NotPromoted
-from tritonbuild.evidence import AUDIT, PROVENANCE, SBOM, SMOKE, attach_evidence
+from tritonbuild.evidence import AUDIT, PROVENANCE, SBOM, SMOKE, attach_evidence, find_evidence
 from tritonbuild.files import write_atomic
 from tritonbuild.holding import holding
 from tritonbuild.host import ensure_engine
@@ -160,7 +160,9 @@ def release_row(
         with console.step("evidence", f"{spec.row}: attach {', '.join(evidence)}"):
             for name, data in evidence.items():
                 write_atomic(folder / name, data.decode())
-            update_record(folder, evidence=attach_evidence(repository, manifest.descriptor, evidence))
+            attached = attach_evidence(repository, manifest.descriptor, evidence)
+            find_evidence(repository, digest)  # what is promoted has evidence that can be read
+            update_record(folder, evidence=attached)
         with (
             console.step("promote", f"{spec.row}: promote {digest[:19]}") as step,
             # Two rows that look at a moving tag at the same time could both take it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tritonbuild.console import Step
 from tritonbuild.errors import NotTrusted
-from tritonbuild.evidence import PROVENANCE, SBOM, SMOKE, find_evidence
+from tritonbuild.evidence import AUDIT, PROVENANCE, SBOM, SMOKE, find_evidence
 from tritonbuild.files import digest_of
 from tritonbuild.oci import Manifest
 from tritonbuild.provenance import PREDICATE, evidence_digests
@@ -35,7 +35,7 @@ class Verdict:
 
 
 def verify(reference: str, key_file: Path | None, step: Step) -> Verdict:
-    """Check manifest, configuration, layers, bill of materials, smoke report and provenance.
+    """Check manifest, configuration, layers, bill of materials, smoke report, audit and provenance.
 
     Raises NotTrusted for what is not as released, RegistryFailed for bytes that are not what their digest
     says. Without a key the statement is checked, but anybody who can push could have written it.
@@ -49,8 +49,7 @@ def verify(reference: str, key_file: Path | None, step: Step) -> Verdict:
     evidence = find_evidence(repository, manifest.digest)
     statement, envelope = _statement(evidence[PROVENANCE], key, manifest.digest)
     digests = evidence_digests(statement)
-    sbom = json.loads(_held_for(evidence[SBOM], SBOM, digests))
-    smoke = json.loads(_held_for(evidence[SMOKE], SMOKE, digests))
+    sbom, smoke, _ = (json.loads(_held_for(evidence[name], name, digests)) for name in (SBOM, SMOKE, AUDIT))
     config = manifest.blobs()[0].digest
     if sbom["metadata"]["component"]["bom-ref"] != config:
         message = f"the bill of materials is about another image than {config}"

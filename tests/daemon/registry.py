@@ -13,7 +13,6 @@ from pathlib import Path
 
 import docker
 import pytest
-import requests
 from docker.errors import ImageNotFound
 
 from tritonbuild.console import Console
@@ -27,7 +26,25 @@ storage:
 http:
   addr: 127.0.0.1:{port}
 """
+_LOCKED = """\
+  tls:
+    certificate: {certificate}
+    key: {key}
+auth:
+  htpasswd:
+    realm: test
+    path: {htpasswd}
+"""
 _START_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What a registry with TLS and passwords is made of: files in PEM, and one in the format of htpasswd."""
+
+    certificate: Path
+    key: Path
+    htpasswd: Path
 
 
 @dataclass(frozen=True)
@@ -77,8 +94,13 @@ def _free_port() -> int:
 
 
 @contextmanager
-def running_registry(client: docker.DockerClient, folder: Path) -> Iterator[Registry]:
-    """Serve a registry from ``folder`` as long as this lasts; install Debian's where it is missing."""
+def running_registry(
+    client: docker.DockerClient, folder: Path, lock: Lock | None = None
+) -> Iterator[Registry]:
+    """Serve a registry from ``folder`` as long as this lasts; install Debian's where it is missing.
+
+    With a ``lock``, whose certificate has to be for localhost, it speaks TLS and wants a password.
+    """
     if shutil.which("docker-registry") is None:
         if not can_install():
             pytest.fail("docker-registry is not installed (Debian's package of that name)", pytrace=False)
@@ -87,11 +109,12 @@ def running_registry(client: docker.DockerClient, folder: Path) -> Iterator[Regi
             apt_install(["docker-registry"], step)
     port = _free_port()
     config, log = folder / "config.yml", folder / "registry.log"
-    config.write_text(_CONFIG.format(folder=folder, port=port), encoding="utf-8")
+    text = _CONFIG.format(folder=folder, port=port) + (_LOCKED.format(**vars(lock)) if lock else "")
+    config.write_text(text, encoding="utf-8")
     with log.open("wb") as stream:
         process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=stream, stderr=stream)
     try:
-        _wait_for(f"http://127.0.0.1:{port}/v2/", process, log)
+        _wait_for(port, process, log)
         # The engine takes plain HTTP from localhost only.
         yield Registry(client, f"localhost:{port}", log, folder / "storage")
     finally:
@@ -100,12 +123,12 @@ def running_registry(client: docker.DockerClient, folder: Path) -> Iterator[Regi
         shutil.rmtree(folder / "storage", ignore_errors=True)
 
 
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            if requests.get(url, timeout=1).status_code == 200:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
                 return
-        except requests.ConnectionError:
+        except OSError:
             time.sleep(0.1)
     pytest.fail(f"the registry does not answer:\n{log.read_text(encoding='utf-8')}", pytrace=False)

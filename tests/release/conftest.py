@@ -125,11 +125,10 @@ class Release:
         repository = self.repository
         answer = repository._session.ask("GET", "tags/list")
         names = (answer.json()["tags"] or []) if answer is not None else []
-        return {
-            name: repository.get(name).digest
-            for name in sorted(names)
-            if not name.startswith(("rc-", "sha256-"))
-        }
+        shown = (name for name in sorted(names) if not name.startswith(("rc-", "sha256-")))
+        # A registry may list a tag that it had no space to write.
+        found = {name: repository.find(name) for name in shown}
+        return {name: manifest.digest for name, manifest in found.items() if manifest is not None}
 
     def assert_only_right_tags(self) -> None:
         for tag, digest in self.tags().items():

@@ -20,7 +20,7 @@ _START_SECONDS = 60
 
 def can_run_engines() -> bool:
     """Tell whether an engine can be started beside the one that runs: by root, without a network of its own."""
-    return os.geteuid() == 0 and shutil.which("dockerd") is not None
+    return os.geteuid() == 0 and all(shutil.which(name) for name in ("dockerd", "setpriv"))
 
 
 @dataclass
@@ -40,10 +40,15 @@ class OwnEngine:
     def start(self) -> None:
         settings = self.folder / "daemon.json"
         settings.write_text("{}")
-        (self.folder / "pid").unlink(missing_ok=True)
+        # Left by one that was killed, whose processes may still be in the table.
+        for left in ("pid", "exec/containerd/containerd.pid", "docker.sock"):
+            (self.folder / left).unlink(missing_ok=True)
         with (self.folder / "engine.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
+                    # Without a bridge of its own an engine deletes docker0, and every other engine here is cut
+                    # off. It has no right to.
+                    *("setpriv", "--bounding-set=-net_admin"),
                     *("dockerd", "--config-file", settings, "--host", self.address, "--bridge=none"),
                     *("--data-root", self.folder / "data", "--exec-root", self.folder / "exec"),
                     *("--pidfile", self.folder / "pid", "--iptables=false", "--ip-forward=false"),

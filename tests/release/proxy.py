@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,13 +14,13 @@ from typing import Literal
 import aiohttp
 from aiohttp import web
 
-Fault = Literal["500", "503", "reset", "cut", "denied", "kill"]
+Fault = Literal["500", "503", "429", "401", "reset", "cut", "denied", "kill"] | Callable[[], None]
 _DROPPED = {"transfer-encoding", "content-length", "connection", "content-encoding"}
 
 
 @dataclass
 class Proxy:
-    """Counts requests, and spoils those whose numbers (from 1) are in ``faults``."""
+    """Counts requests, and spoils those whose numbers (from 1) are in ``faults``; a function is called before."""
 
     target: str
     host: str = ""
@@ -37,10 +37,14 @@ class Proxy:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.seen.append(f"{request.method} {request.path}")
         fault = self.faults.pop(len(self.seen), None)
-        if fault in ("500", "503"):
-            return web.json_response({"errors": [{"message": "out of order"}]}, status=int(fault))
+        if callable(fault):
+            await asyncio.get_running_loop().run_in_executor(None, fault)
+        if fault in ("500", "503", "429", "401"):
+            code = {"429": "TOOMANYREQUESTS", "401": "UNAUTHORIZED"}.get(fault, "UNKNOWN")
+            error = {"code": code, "message": "out of order"}
+            return web.json_response({"errors": [error]}, status=int(fault))
         if fault == "denied":
-            return web.json_response({"errors": [{"message": "access denied"}]}, status=403)
+            return web.json_response({"errors": [{"code": "DENIED", "message": "access denied"}]}, status=403)
         if fault == "reset":
             return _hang_up(request)
         if fault == "kill" and self.victim is not None:

@@ -15,7 +15,8 @@ from tests.release.conftest import ROW, Release
 from tests.release.tiny import REVISION
 from tritonbuild import cli
 from tritonbuild.engine import push_image, tag_image
-from tritonbuild.evidence import find_evidence
+from tritonbuild.evidence import KINDS, find_evidence
+from tritonbuild.oci import INDEX, Manifest
 from tritonbuild.smoke import NO_GPU
 
 FIXED = "24.08-cpu-pypi-triton2.49.0-vllm0.30.0-g0123456789ab"
@@ -169,6 +170,34 @@ def test_verify_finds_one_changed_byte_anywhere(
             file.write_bytes(whole)
         assert len([x for x in capsys.readouterr().err.splitlines() if x.startswith("error: ")]) == 1
     assert verify(f"{release.name}@{digest}") == 0
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_verify_finds_a_file_that_somebody_put_in_the_place_of_another(
+    new_release: Callable[..., Release], keys: tuple[Path, Path], name: str
+) -> None:
+    """Whoever may push can store a file with one byte changed under a digest that fits."""
+    release = new_release()
+    digest = released(release, "--sign-key", str(keys[0]))
+    repository = release.repository
+    (whole,) = find_evidence(repository, digest)[name]
+    before = repository.referrers(digest)
+    assert verify(f"{release.name}@{digest}", "--key", str(keys[1])) == 0
+    place = len(whole) // 2
+    place += next(n for n, byte in enumerate(whole[place:]) if chr(byte).isalnum())
+    changed = whole[:place] + (b"1" if whole[place : place + 1] != b"1" else b"2") + whole[place + 1 :]
+    kind = KINDS[name]
+    repository.attach(
+        repository.get(digest).descriptor, kind.artifact_type, {name: (changed, kind.media_type)}
+    )
+    entries = repository.find(digest.replace(":", "-")).content["manifests"]  # type: ignore[union-attr]
+    known = {entry.digest for entry in before}
+    left = [e for e in entries if not (e["artifactType"] == kind.artifact_type and e["digest"] in known)]
+    assert len(left) == len(KINDS)
+    index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": left}
+    repository.put(Manifest(body=json.dumps(index).encode(), media_type=INDEX), digest.replace(":", "-"))
+    assert find_evidence(repository, digest)[name] == [changed]
+    assert verify(f"{release.name}@{digest}", "--key", str(keys[1])) == 22
 
 
 def test_verify_wants_the_signature_of_the_given_key(

@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        console.error(as_build_error(error))
-        return 1
+        failure = as_build_error(error)
+        console.error(failure)
+        return failure.exit_code
     return 0

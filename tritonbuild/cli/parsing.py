@@ -18,7 +18,7 @@ Exit codes: 0 done; 1 unexpected; 2 usage; 3 versions.yaml; 4 no such row; 5 fea
 11 smoke test; 12 too large; 13 busy; 14 doctor found problems;
 15 no answer from a server; 16 a lock no longer holds; 17 rows failed in different ways;
 18 images differ; 20 a registry failed; 21 a registry refused; 22 not what was released;
-23 not promoted; 24 known vulnerability; 25 a bundle; 130 interrupted."""
+23 not promoted; 24 known vulnerability; 25 a bundle; 26 disk full; 130 interrupted."""
 
 
 def make_parser() -> tuple[Parser, dict[str, Parser]]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from tritonbuild.auditing import (
     python_purls,
     read_allowances,
 )
+from tritonbuild.console import Console
 from tritonbuild.errors import MatrixError, Unreachable, Vulnerable
 
 TODAY = dt.date(2026, 11, 1)
@@ -149,3 +152,84 @@ def test_a_wrong_entry_is_named(tmp_path: Path, text: str, message: str) -> None
     file.write_text(text)
     with pytest.raises(MatrixError, match=message):
         read_allowances(file)
+
+
+CONTENTS = {
+    "python": [{"name": "torch", "version": "2.3.1+cpu"}],
+    "debian": [],
+    "release": {"ID": "debian", "VERSION_ID": "12"},
+}
+
+
+@pytest.fixture
+def audit_of_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """A function that returns audit.json of a release whose record is in ``tmp_path``."""
+    monkeypatch.setattr(auditing, "audit", functools.partial(audit, wait=0))
+    monkeypatch.setattr(auditing, "ALLOWANCES", tmp_path / "audit.yaml")
+
+    def run(*, required: bool = False) -> dict[str, Any]:
+        text = auditing.audit_once(
+            "24.08-cpu-pypi", CONTENTS, tmp_path, Console(quiet=True), required=required
+        )
+        answer: dict[str, Any] = json.loads(text)
+        return answer
+
+    return run
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        msg = "no route"
+        raise requests.ConnectionError(msg)
+
+    monkeypatch.setattr(requests, "request", refuse)
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_a_release_without_the_database_says_so(
+    audit_of_release: Callable[..., dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = audit_of_release()
+    assert "no route" in report["not_asked"]
+    assert (report["asked"], report["findings"]) == (0, [])
+    assert "warning: 24.08-cpu-pypi: the database of vulnerabilities" in capsys.readouterr().err
+    assert audit_of_release() == report, "the same words, else it would be attached twice"
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_a_required_audit_is_asked_for_again_until_it_is_there(
+    audit_of_release: Callable[..., dict[str, Any]],
+) -> None:
+    audit_of_release()
+    with pytest.raises(Unreachable):
+        audit_of_release(required=True)
+
+
+def test_an_audit_that_was_not_possible_is_made_up_for(
+    audit_of_release: Callable[..., dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    database: Callable[..., None],
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise requests.ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(requests, "request", refuse)
+        assert "not_asked" in audit_of_release()
+    database({})
+    assert audit_of_release(required=True)["asked"] == 1
+
+
+def test_a_release_with_a_known_vulnerability_is_stopped_each_time(
+    audit_of_release: Callable[..., dict[str, Any]], database: Callable[..., None], tmp_path: Path
+) -> None:
+    database({"pkg:pypi/torch@2.3.1": ["GHSA-1"]})
+    for _ in range(2):
+        with pytest.raises(Vulnerable, match=r"torch 2\.3\.1 has CVE-2024-31580"):
+            audit_of_release()
+    (tmp_path / "audit.yaml").write_text(
+        "- {id: CVE-2024-31580, reason: the function is never called, expires: 2999-01-01}"
+    )
+    (finding,) = audit_of_release()["findings"]
+    assert finding["allowed"] == "the function is never called"

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+
+import pytest
 
 from tritonbuild import errors
 
@@ -24,3 +27,15 @@ def test_exit_codes_leave_room_for_success_and_signals() -> None:
 def test_a_failure_carries_message_and_hint() -> None:
     error = errors.StaleError("x is stale", hint="run y")
     assert (str(error), error.message, error.hint) == ("x is stale", "x is stale", "run y")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_a_failure_of_its_own(number: int) -> None:
+    failure = errors.as_build_error(OSError(number, "full", "build/x/record.json"))
+    assert isinstance(failure, errors.DiskFull)
+    assert "build/x/record.json" in failure.message
+
+
+def test_any_other_exception_asks_for_a_report() -> None:
+    failure = errors.as_build_error(OSError(errno.EACCES, "no"))
+    assert (failure.exit_code, "--debug" in str(failure.hint)) == (1, True)

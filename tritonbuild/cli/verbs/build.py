@@ -21,13 +21,12 @@ from tritonbuild.console import Console
 from tritonbuild.context import BakedFolder, check_model_folder
 from tritonbuild.errors import BuildError, UnsupportedFeature, UsageError
 from tritonbuild.features import check_features, check_spelling
-from tritonbuild.files import write_atomic
 from tritonbuild.identifiers import BuildId
 from tritonbuild.images import PullPolicy
 from tritonbuild.labels import given_labels
 from tritonbuild.layers import Layers
 from tritonbuild.locking import check_lock
-from tritonbuild.overview import Overview, find_failure, make_overview, overview_table
+from tritonbuild.overview import Overview, find_failure, keep_summary, make_overview, overview_table
 from tritonbuild.paths import shown
 from tritonbuild.pipeline import BuildOptions, image_arguments
 from tritonbuild.records import row_folder, summary_file
@@ -143,7 +142,7 @@ def _report(
     overview: Overview, outcomes: Sequence[Outcome], options: argparse.Namespace, console: Console
 ) -> None:
     text = json.dumps(overview.as_json(), indent=2)
-    write_atomic(summary_file(options.build_dir), text + "\n")
+    keep_summary(summary_file(options.build_dir), text, console)
     if options.json:
         console.result(text)
     elif len(outcomes) > 1:

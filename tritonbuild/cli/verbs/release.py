@@ -14,10 +14,9 @@ from tritonbuild.cli.choosing import default_rows, keep_rows, known_matrix
 from tritonbuild.cli.flags import Parser, Verbs, add_audit_flags
 from tritonbuild.cli.values import repository_name
 from tritonbuild.console import Console
-from tritonbuild.files import write_atomic
 from tritonbuild.identifiers import select_all
 from tritonbuild.images import PullPolicy
-from tritonbuild.overview import find_failure, make_overview, overview_table
+from tritonbuild.overview import find_failure, keep_summary, make_overview, overview_table
 from tritonbuild.pipeline import BuildOptions
 from tritonbuild.releasing import Released, ReleaseOptions, release_folder, release_rows
 from tritonbuild.secrets import check_secret_file
@@ -113,7 +112,7 @@ def _report(
     )
     about = {result.spec.name: {"tags": result.tags, "signed": result.signed} for result in released}
     text = json.dumps({"repository": release.repository, "released": about, **overview.as_json()}, indent=2)
-    write_atomic(places[outcomes[0].spec.row].parent / "summary.json", text + "\n")
+    keep_summary(places[outcomes[0].spec.row].parent / "summary.json", text, console)
     if options.json:
         console.result(text)
     else:
