@@ -12,6 +12,8 @@ from pygal.style import Style
 # pygal leaves an import hook of an older Python behind, of which every later import would be warned.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__name__ != "PluginImportFixer"]
 
+# Half of the axis's last label stands to the right of the axis.
+_LAST_LABEL = 36
 # As many as the page defines: --c1 and so on.
 COLOURS = 8
 
@@ -28,6 +30,9 @@ def _style() -> Style:
         label_font_size=12,
         major_label_font_size=12,
         legend_font_size=12,
+        value_font_size=12,
+        guide_stroke_color="var(--line)",
+        major_guide_stroke_color="var(--line)",
         opacity="1",
         opacity_hover=".8",
     )
@@ -54,6 +59,8 @@ def stacked_bar(parts: Sequence[tuple[str, float]], *, key: str, unit: str) -> s
         legend_at_bottom_columns=min(4, max(1, len(parts))),
         show_y_labels=False,
         margin=4,
+        margin_right=_LAST_LABEL,
+        max_scale=8,
         value_formatter=lambda value: f"{value:,.0f} {unit}",
     )
     for name, value in parts:
@@ -72,6 +79,8 @@ def bars(values: Mapping[str, float], *, key: str, unit: str) -> str:
         disable_xml_declaration=True,
         show_legend=False,
         margin=4,
+        margin_right=_LAST_LABEL,
+        max_scale=8,
         print_values=True,
         value_formatter=lambda value: f"{value:,.0f} {unit}",
     )
