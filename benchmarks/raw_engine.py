@@ -18,13 +18,40 @@ from benchmarks.prompts import make_prompt
 from benchmarks.tally import Answer, Tally
 
 
+def _engine_class() -> Any:
+    """Return the engine of this vLLM: that of today, else the one before it."""
+    try:
+        from vllm.v1.engine.async_llm import AsyncLLM
+    except ImportError:
+        from vllm.engine.async_llm_engine import AsyncLLMEngine
+
+        return AsyncLLMEngine
+    return AsyncLLM
+
+
+def _output_kinds() -> dict[bool, Any]:
+    """Return how a stream, and a single answer, are asked for; nothing where vLLM does not know that yet."""
+    try:
+        from vllm.sampling_params import RequestOutputKind
+    except ImportError:
+        return {}
+    return {True: RequestOutputKind.DELTA, False: RequestOutputKind.FINAL_ONLY}
+
+
 async def ask(llm: Any, params: Any, load: Load, worker: int, turn: int) -> Answer:
     """Ask once; an error is part of the answer."""
     prompt = make_prompt(load.counting, load.seed, worker, turn)
     answer = Answer(begun=time.monotonic())
+    seen = 0
     try:
         async for output in llm.generate(prompt, params, f"{load.seed}-{worker}-{turn}"):
-            answer.message(time.monotonic(), len(output.outputs[0].token_ids))
+            tokens = len(output.outputs[0].token_ids)
+            if not hasattr(params, "output_kind"):
+                # The old engines say all again with every token.
+                if not (load.stream or output.finished):
+                    continue
+                tokens, seen = tokens - seen, tokens
+            answer.message(time.monotonic(), tokens)
     except Exception as error:
         answer.error = f"{type(error).__name__}: {error}"[:300]
         answer.last = time.monotonic()
@@ -34,17 +61,15 @@ async def ask(llm: Any, params: Any, load: Load, worker: int, turn: int) -> Answ
 async def run(llm: Any, load: Load) -> Tally:
     """Put the load on the engine."""
     from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
 
-    kind = RequestOutputKind.DELTA if load.stream else RequestOutputKind.FINAL_ONLY
+    kinds = _output_kinds()
+    kind = {"output_kind": kinds[load.stream]} if kinds else {}
     until = time.monotonic() + load.seconds
 
     async def work(worker: int) -> list[Answer]:
         answers: list[Answer] = []
         while time.monotonic() < until:
-            params = SamplingParams(
-                max_tokens=load.max_tokens, temperature=0.0, ignore_eos=True, output_kind=kind
-            )
+            params = SamplingParams(max_tokens=load.max_tokens, temperature=0.0, ignore_eos=True, **kind)
             answers.append(await ask(llm, params, load, worker, len(answers)))
         return answers
 
@@ -55,11 +80,10 @@ async def run(llm: Any, load: Load) -> Tally:
 async def serve(replies: IO[str]) -> None:
     """Start the engine and take loads until the input ends."""
     from vllm.engine.arg_utils import AsyncEngineArgs
-    from vllm.v1.engine.async_llm import AsyncLLM
 
     loop = asyncio.get_running_loop()
     arguments = json.loads(await loop.run_in_executor(None, sys.stdin.readline))
-    llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+    llm = _engine_class().from_engine_args(AsyncEngineArgs(**arguments))
     try:
         # Ready is who answers.
         first = Load(concurrency=1, seconds=0.001, stream=False, max_tokens=1, seed=999)
@@ -72,7 +96,8 @@ async def serve(replies: IO[str]) -> None:
             replies.write(json.dumps(tally.dump()) + "\n")
             replies.flush()
     finally:
-        llm.shutdown()
+        if hasattr(llm, "shutdown"):
+            llm.shutdown()
 
 
 def main() -> int:

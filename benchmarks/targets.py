@@ -135,7 +135,8 @@ class OpenAiTarget(ServerTarget):
         super().__init__(plan)
         command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *flags(plan.engine_args)]
         command += ["--host", "127.0.0.1", "--port", str(plan.port), "--served-model-name", MODEL]
-        command += ["--disable-uvicorn-access-log"]
+        # No line for each request; every vLLM has this flag.
+        command += ["--uvicorn-log-level", "warning"]
         self.server = Server(command, plan.work / "openai.log", plan.port, "/health")
         self.endpoint = Endpoint("openai", plan.port, MODEL)
 

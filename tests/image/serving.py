@@ -283,7 +283,8 @@ def running(
     ``publish`` gives ports of the container random ports of 127.0.0.1; ``settings`` go to docker-py.
     """
     if gpus:
-        settings["device_requests"] = [DeviceRequest(count=-1, capabilities=[["gpu"]])]
+        assert image.client is not None
+        settings["device_requests"] = [gpu_request(image.client)]
     if not publish:
         settings.setdefault("network_mode", "none")
     settings.setdefault("shm_size", SHARED_MEMORY)
@@ -299,9 +300,19 @@ def running(
         yield container.get_wrapped_container()
 
 
+def gpu_request(engine: docker.DockerClient) -> DeviceRequest | None:
+    """Return how all NVIDIA GPUs are asked for: of NVIDIA's runtime, or by their CDI names; None without either."""
+    info = engine.info()
+    if "nvidia" in info.get("Runtimes", {}):
+        return DeviceRequest(count=-1, capabilities=[["gpu"]])
+    if any(spec for folder in info.get("CDISpecDirs") or () for spec in Path(folder).glob("nvidia*")):
+        return DeviceRequest(driver="cdi", device_ids=["nvidia.com/gpu=all"])
+    return None
+
+
 def has_gpus(engine: docker.DockerClient) -> bool:
     """Tell whether the engine can hand NVIDIA GPUs to containers."""
-    return "nvidia" in engine.info().get("Runtimes", {})
+    return gpu_request(engine) is not None
 
 
 def stop(container: Place, seconds: int = 30) -> int:
