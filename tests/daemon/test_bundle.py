@@ -156,7 +156,7 @@ def test_another_command_can_join(bundle: Path, tmp_path: Path) -> None:
     pid_file = str(tmp_path / "pid")
     arguments = ("--pid-file", pid_file, "--user", "1234")
     process = subprocess.Popen(
-        words(bundle, *arguments, script="touch /tmp/mark; echo there; exec sleep 60"),
+        words(bundle, *arguments, script=f"touch /tmp/mark; {WAITS}"),
         stdout=subprocess.PIPE,
         text=True,
     )
