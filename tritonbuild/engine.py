@@ -157,7 +157,8 @@ def tag_image(client: docker.DockerClient, image_id: str, reference: str) -> Non
 
 def untag_image(client: docker.DockerClient, reference: str) -> None:
     """Take a name from a local image; the image itself stays as long as it has another name."""
-    with suppress(ImageNotFound):
+    # Of a name that somebody takes away at the same moment some engines say less than ImageNotFound.
+    with suppress(NotFound):
         client.images.remove(reference, noprune=True)
 
 

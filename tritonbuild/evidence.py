@@ -14,6 +14,7 @@ PROVENANCE = "provenance.dsse.json"
 SBOM = "sbom.cdx.json"
 AUDIT = "audit.json"
 SMOKE = "smoke.json"
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,26 @@ KINDS: Mapping[str, Kind] = {
 def attach_evidence(
     repository: Repository, subject: Descriptor, files: Mapping[str, bytes]
 ) -> dict[str, str]:
-    """Store each file as an artifact that refers to the image; return name -> digest of the artifact."""
-    return {
-        name: repository.attach(
-            subject, KINDS[name].artifact_type, {name: (data, KINDS[name].media_type)}
-        ).digest
-        for name, data in files.items()
-    }
+    """Store each file as an artifact that refers to the image; return name -> digest of the artifact.
+
+    All of it is read back. Where a registry keeps the list of referrers under a tag, another release of the
+    same image may write that list at the same moment, and then ours is written again.
+    """
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        attached = {
+            name: repository.attach(
+                subject, KINDS[name].artifact_type, {name: (data, KINDS[name].media_type)}
+            ).digest
+            for name, data in files.items()
+        }
+        try:
+            find_evidence(repository, subject.digest)
+        except NotTrusted:
+            if not attempts_left:
+                raise
+        else:
+            break
+    return attached
 
 
 def find_evidence(repository: Repository, digest: str) -> dict[str, list[bytes]]:

@@ -22,7 +22,7 @@ from tritonbuild.candidates import prove_candidate, push_candidate
 from tritonbuild.console import Console
 from tritonbuild.engine import tag_image
 from tritonbuild.errors import NotPromoted
-from tritonbuild.evidence import AUDIT, PROVENANCE, SBOM, SMOKE, attach_evidence, find_evidence
+from tritonbuild.evidence import AUDIT, PROVENANCE, SBOM, SMOKE, attach_evidence
 from tritonbuild.files import write_atomic
 from tritonbuild.holding import holding
 from tritonbuild.host import ensure_engine
@@ -116,18 +116,20 @@ def release_row(
         record = _begin(folder, result, revision, options.repository)
         with console.step("engine", f"{spec.row}: engine") as step:
             client = ensure_engine(step)
-        digest = push_candidate(spec, result.image_id, repository, client, folder, console)
-        manifest = repository.get(digest)
-        proof = prove_candidate(
-            spec,
-            result.image_id,
-            repository,
-            manifest,
-            client,
-            folder,
-            console,
-            jobs=options.build.smoke_jobs,
-        )
+        # With the last tag of an image in a repository the engine drops its digest there, whoever uses that.
+        with alone(f"candidate-{result.image_id[-2:]}", console.children.check):
+            digest = push_candidate(spec, result.image_id, repository, client, folder, console)
+            manifest = repository.get(digest)
+            proof = prove_candidate(
+                spec,
+                result.image_id,
+                repository,
+                manifest,
+                client,
+                folder,
+                console,
+                jobs=options.build.smoke_jobs,
+            )
         with console.step("tag", f"{spec.row}: tag {', '.join(result.tags)}"):
             keep_proof(result, proof, options.build.build_dir)
             for tag in result.tags:
@@ -160,9 +162,7 @@ def release_row(
         with console.step("evidence", f"{spec.row}: attach {', '.join(evidence)}"):
             for name, data in evidence.items():
                 write_atomic(folder / name, data.decode())
-            attached = attach_evidence(repository, manifest.descriptor, evidence)
-            find_evidence(repository, digest)  # what is promoted has evidence that can be read
-            update_record(folder, evidence=attached)
+            update_record(folder, evidence=attach_evidence(repository, manifest.descriptor, evidence))
         with (
             console.step("promote", f"{spec.row}: promote {digest[:19]}") as step,
             # Two rows that look at a moving tag at the same time could both take it.

@@ -198,8 +198,9 @@ def test_the_engine_may_die_while_it_pushes_or_pulls(
         pytest.skip("no engine of its own could be started, and the one of this machine is not killed")
     count_requests(new_release(proxy.host), proxy)
     pushing = next(n for n, request in enumerate(proxy.seen, start=1) if request.startswith("PATCH"))
-    last_blob = max(n for n, request in enumerate(proxy.seen, start=1) if _reads_layer(request))
-    number = pushing if phase == "push" else last_blob + 1
+    reading = next(n for n, request in enumerate(proxy.seen, start=1) if _reads_blob(request))
+    # Right after the configuration and the one layer were read, the engine is told to pull.
+    number = pushing if phase == "push" else reading + 2
 
     def die() -> None:
         own_engine.kill()
@@ -217,7 +218,7 @@ def test_the_engine_may_die_while_it_pushes_or_pulls(
     told(where, outcome_of(ending))
 
 
-def _reads_layer(request: str) -> bool:
+def _reads_blob(request: str) -> bool:
     return request.startswith("GET") and "/blobs/" in request
 
 

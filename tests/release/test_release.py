@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,6 +18,7 @@ from tritonbuild import cli
 from tritonbuild.engine import push_image, tag_image
 from tritonbuild.evidence import KINDS, find_evidence
 from tritonbuild.oci import INDEX, Manifest
+from tritonbuild.signing import unseal
 from tritonbuild.smoke import NO_GPU
 
 FIXED = "24.08-cpu-pypi-triton2.49.0-vllm0.30.0-g0123456789ab"
@@ -221,6 +223,25 @@ def test_verify_wants_the_signature_of_the_given_key(
     assert "signed by another key" in capsys.readouterr().err
 
 
+def test_cosign_takes_what_was_signed(
+    new_release: Callable[..., Release], keys: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """As docs/releasing.md has it."""
+    cosign = shutil.which("cosign")
+    if cosign is None:
+        pytest.skip("cosign is not on PATH (Debian has it from 13 on)")
+    release = new_release()
+    digest = released(release, "--sign-key", str(keys[0]))
+    provenance, manifest = tmp_path / "provenance.dsse.json", tmp_path / "manifest.json"
+    provenance.write_bytes(find_evidence(release.repository, digest)[provenance.name][0])
+    manifest.write_bytes(release.repository.get(digest).body)
+    argv = [cosign, "verify-blob-attestation", "--key", str(keys[1]), "--signature", str(provenance)]
+    argv += ["--type", "slsaprovenance1", "--insecure-ignore-tlog", str(manifest)]
+    assert subprocess.run(argv, check=False).returncode == 0
+    manifest.write_bytes(manifest.read_bytes().replace(b"2", b"3", 1))
+    assert subprocess.run(argv, check=False).returncode != 0
+
+
 def test_verify_refuses_an_image_without_evidence(
     new_release: Callable[..., Release], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -241,7 +262,22 @@ def test_cuda_rows_want_a_gpu(new_release: Callable[..., Release]) -> None:
     assert release.run("--without-gpu", skipped=skipped, row="24.08-cuda-pypi").code == 0
     (digest,) = set(release.tags().values())
     assert sorted(release.tags())[1:] == ["24.08-vllm-python-py3", "latest"]
-    assert json.loads(find_evidence(release.repository, digest)["smoke.json"][0])["gpu"] is False
+    assert gpu_evidence(release, digest) == (False, True)
+
+
+def test_a_cuda_row_that_a_gpu_has_proven_is_promoted(new_release: Callable[..., Release]) -> None:
+    release = new_release(row="24.08-cuda-pypi")
+    assert release.run(row="24.08-cuda-pypi").code == 0
+    (digest,) = set(release.tags().values())
+    assert gpu_evidence(release, digest) == (True, False)
+
+
+def gpu_evidence(release: Release, digest: str) -> tuple[bool, bool]:
+    """Return whether the evidence says that a GPU took part, and that it was allowed to do without."""
+    evidence = find_evidence(release.repository, digest)
+    statement = unseal(evidence["provenance.dsse.json"][0], None)
+    parameters = statement["predicate"]["buildDefinition"]["externalParameters"]
+    return json.loads(evidence["smoke.json"][0])["gpu"], parameters["without_gpu"]
 
 
 def test_latest_never_goes_back(new_release: Callable[..., Release]) -> None:
