@@ -549,6 +549,17 @@ REFUSED = [
     (["--build-secret", "req", __file__], 5, "cannot be honoured: what is installed", "leave it out"),
     (["--build-secret", "token"], 2, "--build-secret: expected 2 arguments", "--help"),
     (["smoke", "24.08-*", "--image=x"], 2, "--image names one image, but 5 rows", "select one row"),
+    (["smoke", "24.08-*", "--bundle=x"], 2, "--bundle names one bundle, but 5 rows", "select one row"),
+    (["smoke", "24.08-cpu-pypi", "--bundle=/none"], 25, "/none is no bundle", "./build.py bundle ROW"),
+    (["smoke", "24.08-cpu-pypi", "--url=host:1"], 2, "'host:1' is not the address", "such as https://"),
+    (["smoke", "24.08-cpu-pypi", "--url=http://x", "--image=y"], 2, "not allowed with argument", "--help"),
+    (["bundle", "24.08-*"], 2, "'24.08-*' is not a row", "did you mean"),
+    (
+        ["bundle", "24.08-cpu-pypi", "--compression=xz"],
+        2,
+        "--compression: unknown value 'xz'",
+        "gzip, zstd, none",
+    ),
     (["show"], 2, "the following arguments are required: selector", "--help"),
     (["--enable-gpu=1"], 2, "ignored explicit argument '1'", "--help"),
 ]
@@ -753,6 +764,26 @@ def test_smoke_tests_the_rows_image_or_the_given_one(
     assert tested == [image]
     assert "24.08-cpu-pypi: 3 passed, 1 skipped" in outcome.out
     assert "t: no GPU" in outcome.out
+
+
+def test_smoke_tests_a_bundle_or_a_server_where_one_is_named(
+    run_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tested: list[tuple[Any, ...]] = []
+
+    def note(spec: BuildSpec, *what: Any, **__: object) -> SmokeResult:
+        tested.append(what[:-2])  # build folder and console
+        return SmokeResult(
+            image_id="1", tests_sha256="2", passed=3, failed=0, skipped=(), left_out=("t: no engine",)
+        )
+
+    monkeypatch.setattr(smoke, "smoke_bundle", note)
+    monkeypatch.setattr(smoke, "smoke_url", note)
+    outcome = run_cli("smoke", "24.08-cpu-pypi", "--bundle", "folder")
+    assert "24.08-cpu-pypi: 3 passed, 0 skipped, 1 left out" in outcome.out
+    assert "  left out t: no engine" in outcome.out
+    run_cli("smoke", "24.08-cpu-pypi", "--url", "http://host:9000", "--metrics-port", "9002")
+    assert tested == [(Path("folder"),), ("http://host:9000", (8001, 9002))]
 
 
 # --- how commands end ---------------------------------------------------------------------

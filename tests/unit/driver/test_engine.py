@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +13,7 @@ from unittest.mock import MagicMock
 import docker
 import pytest
 import requests
-from docker.errors import APIError, ContainerError, DockerException, ImageNotFound
+from docker.errors import APIError, ContainerError, DockerException, ImageNotFound, NotFound
 
 from tritonbuild import engine
 from tritonbuild.errors import BuildError, CommandFailed, RegistryFailed, RegistryRefused, ToolMissing
@@ -224,3 +226,58 @@ def test_a_push_tells_the_digest_and_what_it_is_doing() -> None:
 def test_a_push_that_fails_says_why(events: list[dict[str, Any]], kind: type[BuildError], text: str) -> None:
     with pytest.raises(kind, match=text):
         engine.push_image(_pusher(*events), "localhost:5000/x:1", lambda note: None)
+
+
+class Exported:
+    """A container that was never started, whose files can be had."""
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self.files, self.removed = files, False
+        self.failure: Exception | None = None
+
+    def export(self, **_: object) -> Iterator[bytes]:
+        yield b"half"
+        if self.failure:
+            raise self.failure
+        yield b" and half"
+
+    def get_archive(self, path: str) -> tuple[Iterator[bytes], dict[str, Any]]:
+        if path not in self.files:
+            raise NotFound(path)
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            entry = tarfile.TarInfo(Path(path).name)
+            entry.size = len(self.files[path])
+            archive.addfile(entry, io.BytesIO(self.files[path].encode()))
+        return iter([buffer.getvalue()]), {}
+
+    def remove(self, **_: object) -> None:
+        self.removed = True
+
+
+def _client_of(container: Exported) -> Any:
+    return SimpleNamespace(containers=SimpleNamespace(create=lambda *_, **__: container))
+
+
+IMAGE: Any = SimpleNamespace(id="sha256:1", short_id="sha256:1")
+
+
+def test_the_files_of_an_image_are_exported_and_the_container_is_gone() -> None:
+    container = Exported({"/etc/passwd": "root:x:0:0:root:/root:/bin/sh"})
+    with engine.image_files(_client_of(container), IMAGE) as files:
+        assert b"".join(files.chunks) == b"half and half"
+        assert files.passwd.startswith("root:")
+        assert files.group == ""
+        assert not container.removed
+    assert container.removed
+
+
+def test_an_export_that_breaks_off_is_one_line_and_the_container_is_gone() -> None:
+    container = Exported({})
+    container.failure = APIError("no space left")
+    with (
+        pytest.raises(CommandFailed, match="cannot export the files"),
+        engine.image_files(_client_of(container), IMAGE) as files,
+    ):
+        b"".join(files.chunks)
+    assert container.removed
