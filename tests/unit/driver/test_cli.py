@@ -558,7 +558,7 @@ REFUSED = [
         ["bundle", "24.08-cpu-pypi", "--compression=xz"],
         2,
         "--compression: unknown value 'xz'",
-        "gzip, zstd, none",
+        "gzip, none, zstd",
     ),
     (["show"], 2, "the following arguments are required: selector", "--help"),
     (["--enable-gpu=1"], 2, "ignored explicit argument '1'", "--help"),
