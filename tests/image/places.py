@@ -17,6 +17,8 @@ from typing import IO, Any, Protocol
 
 HTTP, GRPC, METRICS = 8000, 8001, 8002
 _FLAGS = {HTTP: "--http-port", GRPC: "--grpc-port", METRICS: "--metrics-port"}
+# Also when the tests are killed no server stays behind.
+_ENDS_WITH_US = ("setpriv", "--pdeathsig", "TERM")
 # Unpacking some gigabytes comes before the first start.
 _STARTS_WITHIN = 900.0
 
@@ -180,7 +182,7 @@ class BundleStarter:
             place = Path(name)
             log: IO[bytes] = stack.enter_context((place / "log").open("wb"))
             process = subprocess.Popen(
-                [str(script), "--pid-file", str(place / "pid"), *options, "--", *words],
+                [*_ENDS_WITH_US, str(script), "--pid-file", str(place / "pid"), *options, "--", *words],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
