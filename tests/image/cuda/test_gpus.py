@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 from packaging.version import Version
 
@@ -12,6 +13,7 @@ from tests.image.places import METRICS, Place
 from tests.image.serving import Server, check_output
 from tritonbuild.spec import BuildSpec
 
+_METRIC = re.compile(r'^(nv_gpu_\w+)\{gpu_uuid="([^"]+)"\} ([0-9.e+]+)$', re.MULTILINE)
 # Multiplies on each GPU: a library that does not fit the driver shows with the first kernel.
 _TORCH = """
 import json, torch
@@ -49,10 +51,21 @@ def test_torch_computes_on_every_gpu_and_is_the_pinned_build(
         assert found["cuda"].split(".")[:2] == spec.cuda.split(".")[:2]
 
 
-def test_metrics_page_reports_every_gpu(server: Server, gpu_list: list[Gpu]) -> None:
+def read_gpu_metrics(server: Server) -> dict[tuple[str, str], float]:
+    """Return the server's metrics of GPUs, by name and GPU."""
     page = server.get("/metrics", port=METRICS).text
-    pattern = re.compile(r'^(nv_gpu_\w+)\{gpu_uuid="([^"]+)"\} ([0-9.e+]+)$', re.MULTILINE)
-    found = {(name, uuid): float(value) for name, uuid, value in pattern.findall(page)}
+    return {(name, uuid): float(value) for name, uuid, value in _METRIC.findall(page)}
+
+
+def test_metrics_page_reports_every_gpu(server: Server, gpu_list: list[Gpu]) -> None:
+    # The server asks its GPUs every two seconds; a page of before the first time holds zeros.
+    deadline = time.monotonic() + 20
+    found = read_gpu_metrics(server)
+    while time.monotonic() < deadline and not all(
+        found.get(("nv_gpu_memory_used_bytes", gpu.uuid)) for gpu in gpu_list
+    ):
+        time.sleep(0.5)
+        found = read_gpu_metrics(server)
     for gpu in gpu_list:
         total = found["nv_gpu_memory_total_bytes", gpu.uuid]
         assert abs(total - gpu.memory) < 0.05 * gpu.memory
