@@ -311,11 +311,11 @@ case $stage in
         while [ "$(readlink "/proc/$pid/root")" = / ]; do sleep 0.1; done
         eval "set -- $(inside) \"\$@\""
         if [ "$me" = 0 ]; then
-            exec nsenter --target "$pid" --mount --pid --net --root --setuid "${user%:*}" --setgid "${user#*:}" "$@"
+            exec nsenter --target "$pid" --mount --pid --net --root --wd --setuid "${user%:*}" --setgid "${user#*:}" "$@"
         fi
         # Into the host's own network nobody has to be let.
         [ "$(readlink "/proc/$pid/ns/net")" = "$(readlink /proc/self/ns/net)" ] || set -- --net "$@"
-        exec nsenter --target "$pid" --user --preserve-credentials --mount --pid --root "$@"
+        exec nsenter --target "$pid" --user --preserve-credentials --mount --pid --root --wd "$@"
     fi
     unpack_files
     [ -z "$unpack" ] || exit 0

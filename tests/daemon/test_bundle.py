@@ -163,7 +163,7 @@ def test_another_command_can_join(bundle: Path, tmp_path: Path) -> None:
     assert process.stdout
     assert process.stdout.readline() == "there\n"
     result = run(bundle, "--join", pid_file, script="ls /tmp; id -u; exit 3")
-    assert (result.returncode, result.stdout) == (3, "mark\n1234\n")
+    assert (result.returncode, result.stdout, result.stderr) == (3, "mark\n1234\n", "")
     process.terminate()
     process.communicate(timeout=20)
     assert run(bundle, "--join", pid_file, script="true").returncode == NOT_STARTED

@@ -69,6 +69,7 @@ class BundlePlace:
         self, script: Path, folder: Path, process: subprocess.Popen[bytes], ports: Mapping[int, int]
     ):
         self._script, self._folder, self._process = script, folder, process
+        self._detached: list[subprocess.Popen[bytes]] = []
         self.ports = {f"{inside}/tcp": [{"HostPort": str(port)}] for inside, port in ports.items()}
 
     @property
@@ -94,6 +95,8 @@ class BundlePlace:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        for process in self._detached:
+            process.wait(timeout=10)
 
     def put_archive(self, path: str, data: bytes) -> bool:
         words = self._join(["tar", "-x", "-f", "-", "-C", path], user="0")
@@ -112,9 +115,8 @@ class BundlePlace:
         words = self._join(cmd, user=user, environment=environment, workdir=workdir)
         if detach:
             # Ends with the place, whose first process it is below.
-            subprocess.Popen(
-                words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-            )
+            quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            self._detached.append(subprocess.Popen(words, start_new_session=True, **quiet))
             return None, b""
         result = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
         return result.returncode, (result.stdout, result.stderr) if demux else result.stdout + result.stderr
