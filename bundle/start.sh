@@ -305,10 +305,10 @@ case $stage in
         pid=$(cat "$join")
         [ -d "/proc/$pid" ] || fail "process $pid, which $join names, has ended"
         [ $# -gt 0 ] || fail "--join wants a command" "such as --join FILE -- sh"
-        # Its own user, unless told otherwise.
-        [ -n "$asked_user" ] || user=$(sed -n 's/^[UG]id:[[:space:]]*\([0-9]*\).*/\1/p' "/proc/$pid/status" | paste -s -d:)
-        # It is inside once its root is another.
+        # It is inside once its root is another, and a moment later it has its own user.
         while [ "$(readlink "/proc/$pid/root")" = / ]; do sleep 0.1; done
+        sleep 0.1
+        [ -n "$asked_user" ] || user=$(sed -n 's/^[UG]id:[[:space:]]*\([0-9]*\).*/\1/p' "/proc/$pid/status" | paste -s -d:)
         eval "set -- $(inside) \"\$@\""
         if [ "$me" = 0 ]; then
             exec nsenter --target "$pid" --mount --pid --net --root --wd --setuid "${user%:*}" --setgid "${user#*:}" "$@"
