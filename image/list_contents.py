@@ -37,9 +37,8 @@ def debian_licences(package):
         return []
     if "copyright-format/1" not in text.split("\n\n", 1)[0]:
         return []
-    return sorted(
-        {line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("License:")}
-    )
+    named = {line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("License:")}
+    return sorted(named - {""})
 
 
 def debian_packages():

@@ -22,6 +22,8 @@ from tritonbuild.errors import CommandFailed, RegistryFailed, RegistryRefused, T
 from tritonbuild.layers import Layers, pair_layers
 from tritonbuild.references import split_registry
 
+# How long a script in an image may take.
+_SCRIPT_SECONDS = 600
 # What engines say when a registry does not let them; it comes as text only.
 _REFUSED = re.compile(r"unauthorized|denied|no basic auth|authentication required", re.IGNORECASE)
 
@@ -134,16 +136,19 @@ def import_image(
 
 def run_python(client: docker.DockerClient, image: str, script: str) -> str:
     """Run a Python script in a fresh container without network; return what it printed."""
+    container = client.containers.run(
+        image, [script], entrypoint=["python3", "-c"], detach=True, network_mode="none"
+    )
     try:
-        output: bytes = client.containers.run(
-            image, [script], entrypoint=["python3", "-c"], remove=True, network_mode="none", stderr=False
-        )
-    except docker.errors.ContainerError as error:
-        stderr = error.stderr or b""
-        text = stderr if isinstance(stderr, str) else stderr.decode(errors="replace")
-        tail = text.splitlines()[-20:]
-        message = f"a script in {image} ended with code {error.exit_status}"
-        raise CommandFailed(message, tail=tail) from error
+        code = container.wait(timeout=_SCRIPT_SECONDS)["StatusCode"]
+        # Read at its end: who follows the output of an engine up to 20.10 may miss the end of a long line.
+        output: bytes = container.logs(stdout=True, stderr=False)
+        if code:
+            tail = container.logs(stdout=False, stderr=True).decode(errors="replace").splitlines()[-20:]
+            message = f"a script in {image} ended with code {code}"
+            raise CommandFailed(message, tail=tail)
+    finally:
+        container.remove(force=True)
     return output.decode()
 
 

@@ -7,12 +7,16 @@ import re
 from typing import Any
 
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.image.places import Place
 from tests.image.serving import check_output, execute
 from tritonbuild.files import sha256_file
 from tritonbuild.labels import REVISION, static_labels
 from tritonbuild.locking import LOCK
+from tritonbuild.paths import IMAGE_FILES
+from tritonbuild.sbom import make_sbom
 from tritonbuild.spec import BuildSpec
 
 ROOT = "/opt/tritonserver"
@@ -91,6 +95,15 @@ def test_user_can_read_every_file_of_the_server(box: Place, spec: BuildSpec) -> 
 @pytest.mark.parametrize("name", ["LICENSE", "NOTICE"])
 def test_licences_are_there_for_the_user_to_read(box: Place, name: str) -> None:
     assert len(check_output(box, ["cat", f"{ROOT}/{name}"])) > 100
+
+
+def test_bill_of_materials_can_be_made_of_what_is_inside(box: Place, spec: BuildSpec) -> None:
+    script = (IMAGE_FILES / "list_contents.py").read_text(encoding="utf-8")
+    contents = json.loads(check_output(box, ["python3", "-c", script]))
+    text = make_sbom(spec, contents, "sha256:" + "0" * 64)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    names = {part["name"] for part in json.loads(text)["components"]}
+    assert names >= {"tritonserver", "torch", "libc6", f"{ROOT}/bin/tritonserver"}
 
 
 def test_licence_of_the_baked_model_is_there(

@@ -13,10 +13,31 @@ from unittest.mock import MagicMock
 import docker
 import pytest
 import requests
-from docker.errors import APIError, ContainerError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from tritonbuild import engine
 from tritonbuild.errors import BuildError, CommandFailed, RegistryFailed, RegistryRefused, ToolMissing
+
+
+class Ended:
+    """A container whose output is whole once it was waited for."""
+
+    def __init__(self, code: int = 0) -> None:
+        self.code = code
+        self.waited = self.removed = False
+
+    def wait(self, **_: Any) -> dict[str, int]:
+        self.waited = True
+        return {"StatusCode": self.code}
+
+    def logs(self, *, stdout: bool, stderr: bool) -> bytes:
+        assert stdout != stderr
+        text = ("printed é" if stdout else "line 1\nlast line").encode()
+        return text if self.waited else text[:3]
+
+    def remove(self, *, force: bool) -> None:
+        assert force
+        self.removed = True
 
 
 class Client:
@@ -29,6 +50,7 @@ class Client:
         self.failure: Exception | None = None
         self.images = SimpleNamespace(get=self._get, pull=self._pull)
         self.containers = SimpleNamespace(run=self._run)
+        self.container = Ended()
 
     def ping(self) -> None:
         if self.failure:
@@ -44,11 +66,9 @@ class Client:
             raise self.failure
         self.pulled.append(name)
 
-    def _run(self, image: str, command: list[str], **options: Any) -> bytes:
+    def _run(self, image: str, command: list[str], **options: Any) -> Ended:
         self.ran = {"image": image, "command": command, **options}
-        if self.failure:
-            raise self.failure
-        return "printed é".encode()
+        return self.container
 
 
 def test_connect_returns_a_client_that_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,18 +151,17 @@ def test_scripts_run_without_network_and_leave_no_container() -> None:
     assert client.ran["entrypoint"] == ["python3", "-c"]
     assert client.ran["command"] == ["print(1)"]
     assert client.ran["network_mode"] == "none"
-    assert client.ran["remove"] is True
+    assert client.container.removed
 
 
-@pytest.mark.parametrize("stderr", [b"line 1\nlast line", "line 1\nlast line"])
-def test_a_failing_script_shows_its_last_lines(stderr: Any) -> None:
+def test_a_failing_script_shows_its_last_lines_and_leaves_no_container() -> None:
     client: Any = Client()
-    container: Any = "c"
-    client.failure = ContainerError(container, 3, "x", "sha256:1", stderr)
+    client.container.code = 3
     with pytest.raises(CommandFailed) as failure:
         engine.run_python(client, "sha256:1", "x")
     assert failure.value.message == "a script in sha256:1 ended with code 3"
     assert failure.value.tail == ("line 1", "last line")
+    assert client.container.removed
 
 
 def test_a_root_file_system_becomes_an_image() -> None:
