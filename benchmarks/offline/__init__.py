@@ -1,1 +1,0 @@
-"""A payload that carries the benchmarks to a machine with a GPU and no network."""
