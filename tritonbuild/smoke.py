@@ -129,7 +129,8 @@ def run_smoke(
 ) -> SmokeResult:
     """Run the image tests; raise SmokeFailed unless all that could run passed.
 
-    ``place`` are the options that name what is tested, where that is no image of an engine. With ``conformance`` also those that hold the backend to upstream's contract, which take longer.
+    ``place`` are the options that name what is tested, where that is no image of an engine. With ``conformance``
+    also those that hold the backend to upstream's contract, which take longer.
     """
     report = folder / "smoke.xml"
     report.unlink(missing_ok=True)
