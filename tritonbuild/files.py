@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -44,14 +45,10 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def sha256_tree(*roots: Path) -> str:
-    """Return one SHA-256 over the names and bytes of all files under ``roots``, in hex."""
+def sha256_files(root: Path, files: Iterable[Path]) -> str:
+    """Return one SHA-256 over the names below ``root`` and the bytes of files, in hex."""
     digest = hashlib.sha256()
-    for root in roots:
-        files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
-        for file in files:
-            if "__pycache__" in file.parts:
-                continue
-            digest.update(file.relative_to(root.parent).as_posix().encode() + b"\0")
-            digest.update(sha256_file(file).encode())
+    for file in files:
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0")
+        digest.update(sha256_file(file).encode())
     return digest.hexdigest()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tritonbuild.files import sha256_file, sha256_tree, write_atomic, write_if_different
+from tritonbuild.files import sha256_file, sha256_files, write_atomic, write_if_different
 
 
 def test_write_atomic_makes_folders_and_sets_the_mode(tmp_path: Path) -> None:
@@ -48,16 +48,14 @@ def test_sha256_file_is_the_sum_of_its_bytes(tmp_path: Path) -> None:
     assert sha256_file(file) == hashlib.sha256(b"abc" * 700_000).hexdigest()
 
 
-def test_sha256_tree_sees_names_and_bytes_but_no_byte_code(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    (tree / "sub").mkdir(parents=True)
-    (tree / "sub" / "a.py").write_text("1", encoding="utf-8")
-    before = sha256_tree(tree)
-    (tree / "__pycache__").mkdir()
-    (tree / "__pycache__" / "a.pyc").write_text("2", encoding="utf-8")
-    assert sha256_tree(tree) == before
-    (tree / "sub" / "a.py").rename(tree / "sub" / "b.py")
-    renamed = sha256_tree(tree)
-    assert renamed != before
-    (tree / "sub" / "b.py").write_text("3", encoding="utf-8")
-    assert sha256_tree(tree) not in (before, renamed)
+def test_sha256_files_sees_names_and_bytes(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    file = tmp_path / "sub" / "a.py"
+    file.write_text("1", encoding="utf-8")
+    before = sha256_files(tmp_path, [file])
+    renamed = file.rename(tmp_path / "a.py")
+    assert sha256_files(tmp_path, [renamed]) != before
+    renamed.rename(file).write_text("2", encoding="utf-8")
+    assert sha256_files(tmp_path, [file]) != before
+    file.write_text("1", encoding="utf-8")
+    assert sha256_files(tmp_path, [file]) == before

@@ -17,7 +17,7 @@ VERBS = PACKAGE / "cli" / "verbs"
 
 # Lowest first. A module may import from its own layer and from those above it in this list.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("__init__", "bootstrap", "errors", "paths", "files", "holding", "yamledit"),
+    ("__init__", "bootstrap", "errors", "paths", "files", "importing", "holding", "yamledit"),
     ("identifiers",),
     ("shapes",),
     ("schema",),

@@ -166,7 +166,8 @@ def test_anything_else_does_not(record: dict[str, Any]) -> None:
 
 
 def test_changed_tests_have_another_fingerprint(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(smoke, "IMAGE_TESTS", tmp_path)
+    for name in ("ROOT", "IMAGE_TESTS"):
+        monkeypatch.setattr(smoke, name, tmp_path)
     before = fingerprint()
     (tmp_path / "test_new.py").touch()
     assert fingerprint() != before
