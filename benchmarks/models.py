@@ -7,10 +7,11 @@ tokens, which no text shows, come last: where logits tie, an engine takes the fi
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.tokenizer import number, write_json, write_tokenizer
 
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 
@@ -51,10 +52,9 @@ def write_model(name: str, folder: Path) -> Path:
     shape = SHAPES[name]
     path = folder / name
     path.mkdir(parents=True, exist_ok=True)
-    _write(path / "config.json", _config(shape))
-    _write(path / "tokenizer.json", _tokenizer(shape))
-    _write(path / "tokenizer_config.json", _tokenizer_config())
-    _write(path / "shape.json", asdict(shape))
+    write_json(path / "config.json", _config(shape))
+    write_json(path / "shape.json", asdict(shape))
+    _write_tokenizer(shape, path)
     return path
 
 
@@ -83,46 +83,15 @@ def _config(shape: Shape) -> dict[str, Any]:
     }
 
 
-def _tokenizer(shape: Shape) -> dict[str, Any]:
+def _write_tokenizer(shape: Shape, folder: Path) -> None:
     words = shape.vocab - len(SPECIALS)
-    vocabulary = {word(token_id): token_id for token_id in range(words)}
-    vocabulary.update({special: token_id for token_id, special in enumerate(SPECIALS, words)})
-    added = [
-        {
-            "id": token_id,
-            "content": special,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for token_id, special in enumerate(SPECIALS, words)
-    ]
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": added,
-        "normalizer": None,
-        "pre_tokenizer": {"type": "WhitespaceSplit"},
-        "post_processor": None,
-        "decoder": None,
-        "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
-    }
-
-
-def _tokenizer_config() -> dict[str, Any]:
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": "<pad>",
-        "bos_token": "<s>",
-        "eos_token": "</s>",
-        "unk_token": "<unk>",
-        "model_max_length": 2048,
-        "clean_up_tokenization_spaces": False,
-    }
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    specials = number(SPECIALS, words)
+    vocabulary = {word(token_id): token_id for token_id in range(words)} | specials
+    write_tokenizer(
+        folder,
+        {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+        specials,
+        pre_tokenizer={"type": "WhitespaceSplit"},
+        decoder=None,
+        context=shape.positions,
+    )

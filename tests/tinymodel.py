@@ -8,12 +8,13 @@ itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.tokenizer import number, write_json, write_tokenizer
 
 LAYERS = 2
 CONTEXT = 256
@@ -44,19 +45,8 @@ class Size:
 def write_tiny_model(folder: Path, size: Size) -> None:
     """Write a Llama model that `transformers` and vLLM can load."""
     folder.mkdir(parents=True)
-    _write_json(folder / "config.json", _config(size))
-    _write_json(folder / "tokenizer.json", _tokenizer())
-    _write_json(
-        folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": "<s>",
-            "eos_token": "</s>",
-            "pad_token": "<pad>",
-            "model_max_length": CONTEXT,
-            "clean_up_tokenization_spaces": False,
-        },
-    )
+    write_json(folder / "config.json", _config(size))
+    _write_tokenizer(folder)
     _write_tensors(folder / "model.safetensors", _weights(size))
 
 
@@ -71,7 +61,7 @@ def write_lora(folder: Path, seed: int, size: Size) -> None:
             weights[f"{prefix}.lora_A.weight"] = _normal(random, 0.5 * size.factor, RANK, size.hidden)
             weights[f"{prefix}.lora_B.weight"] = _normal(random, 0.5, size.hidden, RANK)
     _write_tensors(folder / "adapter_model.safetensors", weights)
-    _write_json(
+    write_json(
         folder / "adapter_config.json",
         {
             "peft_type": "LORA",
@@ -140,32 +130,17 @@ def _normal(random: np.random.Generator, scale: float, *shape: int) -> Any:
     return (random.standard_normal(shape) * scale).astype(np.float32)
 
 
-def _tokenizer() -> dict[str, Any]:
+def _write_tokenizer(folder: Path) -> None:
     vocabulary = {character: byte for byte, character in enumerate(_byte_characters())}
-    added = [
-        {
-            "id": BYTES + index,
-            "content": special,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for index, special in enumerate(SPECIALS)
-    ]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    return {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": added,
-        "normalizer": None,
-        "pre_tokenizer": byte_level,
-        "post_processor": None,
-        "decoder": byte_level,
-        "model": {"type": "BPE", "vocab": vocabulary, "merges": []},
-    }
+    write_tokenizer(
+        folder,
+        {"type": "BPE", "vocab": vocabulary, "merges": []},
+        number(SPECIALS, BYTES),
+        pre_tokenizer=byte_level,
+        decoder=byte_level,
+        context=CONTEXT,
+    )
 
 
 def _byte_characters() -> list[str]:
@@ -173,10 +148,6 @@ def _byte_characters() -> list[str]:
     plain = {*range(33, 127), *range(161, 173), *range(174, 256)}
     spare = iter(range(BYTES, 2 * BYTES))
     return [chr(byte if byte in plain else next(spare)) for byte in range(BYTES)]
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def _write_tensors(path: Path, tensors: Weights) -> None:
