@@ -145,7 +145,9 @@ def new_release(
     """A function that prepares the release of an image that nobody has released before."""
     made: list[Release] = []
 
-    def make(host: str | None = None, *, row: str = ROW, name: str | None = None) -> Release:
+    def make(
+        host: str | None = None, *, row: str = ROW, name: str | None = None, to: Registry = registry
+    ) -> Release:
         key = uuid.uuid4().hex[:12]
         image = f"tiny-release:{key}"
         image_id = make_image(engine, image, row, key.encode())
@@ -154,8 +156,8 @@ def new_release(
             nursery=nursery,
             image=image,
             image_id=image_id,
-            name=f"{host or registry.host}/{name or f'r{key}/tiny'}",
-            registry=registry,
+            name=f"{host or to.host}/{name or f'r{key}/tiny'}",
+            registry=to,
             build_dir=tmp_path_factory.mktemp("build"),
             runs=tmp_path_factory.mktemp("runs"),
         )

@@ -22,9 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from tests.daemon.registry import Lock, Registry, running_registry
 from tests.release.conftest import Release
-from tests.release.nursery import Ending, Nursery
+from tests.release.nursery import Ending
 from tests.release.test_release import TAGS
-from tests.release.tiny import make_image
 
 USER, SECRET = "releaser", "planted-6d1c0f2e9b"
 # The same as bcrypt has it, at its lowest cost.
@@ -72,7 +71,10 @@ class Vault:
 
 @pytest.fixture
 def vault(
-    engine: docker.DockerClient, nursery: Nursery, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    engine: docker.DockerClient,
+    new_release: Callable[..., Release],
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Vault]:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
@@ -103,23 +105,8 @@ def vault(
         f"""echo '{{"ServerURL": "", "Username": "{USER}", "Secret": "{SECRET}"}}'\n"""
     )
     helper.chmod(0o755)
-    image = f"tiny-vault:{os.getpid()}"
-    image_id = make_image(engine, image, "24.08-cpu-pypi", os.urandom(8))
-    try:
-        with running_registry(engine, tmp_path_factory.mktemp("vault"), lock) as registry:
-            release = Release(
-                client=engine,
-                nursery=nursery,
-                image=image,
-                image_id=image_id,
-                name=f"{registry.host}/vault/tiny",
-                registry=registry,
-                build_dir=tmp_path_factory.mktemp("build"),
-                runs=tmp_path_factory.mktemp("runs"),
-            )
-            yield Vault(tmp_path, registry, release)
-    finally:
-        engine.images.remove(image_id, force=True)
+    with running_registry(engine, tmp_path_factory.mktemp("vault"), lock) as registry:
+        yield Vault(tmp_path, registry, new_release(to=registry))
 
 
 @contextmanager
