@@ -29,6 +29,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "ends_server: stops the server that other tests use; runs last")
+    config.addinivalue_line("markers", "engine_has(*what): a test of what only some versions of vLLM have")
+    config.addinivalue_line("markers", "engine_lacks(*what): what the others answer instead")
     config.addinivalue_line("markers", "needs(*what): what a test needs besides a server's ports")
 
 

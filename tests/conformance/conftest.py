@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.fleet import Fleet
-from tests.conformance.repository import REPOSITORY, ROOT, can_embed, write_all
+from tests.conformance.repository import REPOSITORY, ROOT, SILENT, write_all
+from tests.image.abilities import has
 from tests.image.conftest import (  # noqa: F401  (shared)
+    _engine_fits,
     address,
     bundle,
     engine,
@@ -23,12 +25,13 @@ from tests.image.conftest import (  # noqa: F401  (shared)
     start,
 )
 from tests.image.places import GRPC, HTTP, METRICS, Starter
+from tests.image.repository import ONE_BY_ONE
 from tests.image.serving import PublishedClient
 from tritonbuild.spec import BuildSpec
 
 # Where the second server in the same container listens.
 SECOND_HTTP, SECOND_METRICS = 9000, 9002
-MODELS = ("text", "pair", "embedding", "upper", "bls", "bls_stream", "chain")
+MODELS = ("text", "pair", "upper", "bls", "bls_stream", "chain")
 
 
 @pytest.fixture(scope="package")
@@ -42,7 +45,7 @@ def files(spec: BuildSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def fleet(start: Starter, spec: BuildSpec, gpus: bool, files: Path) -> Iterator[Fleet]:
     """A server with all models under explicit control."""
-    models = [model for model in MODELS if model != "embedding" or can_embed(spec)]
+    models = (*MODELS, "embedding" if has(spec, "runner") else SILENT)
     command = [
         "tritonserver",
         f"--model-repository={REPOSITORY}",
@@ -53,11 +56,11 @@ def fleet(start: Starter, spec: BuildSpec, gpus: bool, files: Path) -> Iterator[
         "--backend-config=python,shm-region-prefix-name=first",
         "--log-verbose=1",
     ]
-    # Engines that start side by side on a GPU take each other's memory for their own.
+    environment = ONE_BY_ONE if spec.is_cuda else {}
     if spec.is_cuda or not spec.abilities["unique-shared-memory"]:
         command.append("--model-load-thread-count=1")
     ports = (HTTP, GRPC, METRICS, SECOND_HTTP, SECOND_METRICS)
-    with start(command, mounts={files: ROOT}, publish=ports, gpus=gpus) as container:
+    with start(command, mounts={files: ROOT}, publish=ports, gpus=gpus, environment=environment) as container:
         server = Fleet(container, PublishedClient(container), "text", spec)
         server.wait_until_ready()
         yield server

@@ -10,6 +10,8 @@ from tests.conformance.fleet import Fleet
 from tests.conformance.repository import SCRIPTS
 from tests.image.serving import check_output
 
+# The script that our backend runs an engine in; the process names itself after the engine where vLLM lets it.
+WORKER = "/backends/vllm/worker.py"
 Process = tuple[int, str]
 
 
@@ -29,8 +31,10 @@ def processes_of(fleet: Fleet, model: str) -> list[Process]:
 
 
 def engines_of(fleet: Fleet, model: str) -> list[int]:
-    """Return the processes of a model that run an engine."""
-    return [pid for pid, command in processes_of(fleet, model) if "EngineCore" in command]
+    """Return the processes of a model that run an engine: vLLM's own, or, for its V0 engine, our workers."""
+    found = processes_of(fleet, model)
+    own = [pid for pid, command in found if "EngineCore" in command]
+    return own or [pid for pid, command in found if WORKER in command]
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from packaging.version import Version
-
 from tests.image import standin
+from tests.image.abilities import has
 from tests.image.repository import config_text, make_readable
 from tests.tinymodel import write_lora, write_tiny_model
 from tritonbuild.spec import BuildSpec
@@ -25,10 +24,8 @@ LORA: dict[str, Any] = {"enable_lora": True, "max_lora_rank": 8, "max_loras": le
 # What runs in the image: Triton models in Python, and scripts.
 INSIDE = Path(__file__).with_name("inside")
 SCRIPTS = f"{ROOT}/scripts"
-# From this release on vLLM runs a text model as an embedding model when it is told to.
-POOLING_SINCE = Version("0.10")
-# From this release on a request can ask for structured outputs.
-STRUCTURED_SINCE = Version("0.6.3")
+# What stands in for the embedding model, whose statistics are off, where vLLM makes none of a text model.
+SILENT = "silent"
 
 
 def engine_arguments(spec: BuildSpec) -> dict[str, Any]:
@@ -36,14 +33,9 @@ def engine_arguments(spec: BuildSpec) -> dict[str, Any]:
     return standin.engine_arguments(spec, TINY)
 
 
-def can_embed(spec: BuildSpec) -> bool:
-    """Tell whether the row's vLLM makes an embedding model of any text model."""
-    return Version(spec.vllm) >= POOLING_SINCE
-
-
-def can_constrain(spec: BuildSpec) -> bool:
-    """Tell whether the row's vLLM makes answers keep to a constraint."""
-    return Version(spec.vllm) >= STRUCTURED_SINCE
+def lora_arguments(spec: BuildSpec) -> dict[str, Any]:
+    """Return what an engine is given for adapters, where it can have some."""
+    return LORA if has(spec, "enable_lora") else {}
 
 
 def write_all(root: Path, spec: BuildSpec) -> None:
@@ -55,15 +47,18 @@ def write_all(root: Path, spec: BuildSpec) -> None:
         write_lora(root / "loras" / name, seed, size)
     arguments = engine_arguments(spec)
     # As r24.08 spells both switches; `pair` has the spelling of later releases.
-    switched = {**arguments, **LORA, "enable_lora": "true"}
+    switched = {**arguments, **lora_arguments(spec)}
+    if has(spec, "enable_lora"):
+        switched["enable_lora"] = "true"
+        paths = {name: f"{ROOT}/loras/{name}" for name in LORAS}
+        _write(repository / "text/1/multi_lora.json", json.dumps(paths))
     _write_vllm(repository / "text", config_text(spec, REPORT_CUSTOM_METRICS="yes"), switched)
-    paths = {name: f"{ROOT}/loras/{name}" for name in LORAS}
-    _write(repository / "text/1/multi_lora.json", json.dumps(paths))
     _write_vllm(repository / "pair", config_text(spec, count=2, REPORT_CUSTOM_METRICS="true"), arguments)
-    if can_embed(spec):
-        pooling = {**arguments, "runner": "pooling", "hf_overrides": {"is_matryoshka": True}}
-        silent = {**pooling, "disable_log_stats": True}
-        _write_vllm(repository / "embedding", config_text(spec, REPORT_CUSTOM_METRICS="true"), silent)
+    silent = {**arguments, "disable_log_stats": True}
+    _write_vllm(repository / SILENT, config_text(spec, REPORT_CUSTOM_METRICS="true"), silent)
+    if has(spec, "runner"):
+        pooling = {**silent, "runner": "pooling", "hf_overrides": {"is_matryoshka": True}}
+        _write_vllm(repository / "embedding", config_text(spec, REPORT_CUSTOM_METRICS="true"), pooling)
     _write_vllm(repository / "spare", config_text(spec), arguments)
     _write_vllm(repository / "wrong_key", config_text(spec), {**arguments, "invalid_attribute": True})
     _write_vllm(repository / "no_adapters", config_text(spec), {**arguments, **LORA})

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.conformance.fleet import Fleet
-from tests.conformance.repository import LORA, LORAS, ROOT, SCRIPTS, can_embed, engine_arguments
+from tests.conformance.repository import LORAS, ROOT, SCRIPTS, engine_arguments, lora_arguments
+from tests.image.abilities import has
 from tests.image.serving import check_output
 from tritonbuild.spec import BuildSpec
 
@@ -21,24 +22,27 @@ PRECISION = 1e-3
 @pytest.fixture(scope="package")
 def baseline(fleet: Fleet, spec: BuildSpec) -> dict[str, Any]:
     """What the engine answers without Triton, and the vectors that `transformers` computes."""
+    loras = LORAS if has(spec, "enable_lora") else {}
     orders = {
-        "engine": {**engine_arguments(spec), **LORA},
+        "engine": {**engine_arguments(spec), **lora_arguments(spec)},
         "prompts": PROMPTS,
         "sampling": SAMPLING,
-        "loras": {name: [f"{ROOT}/loras/{name}", number] for name, number in LORAS.items()},
+        "loras": {name: [f"{ROOT}/loras/{name}", number] for name, number in loras.items()},
     }
     printed = check_output(fleet.container, ["python3", f"{SCRIPTS}/baseline.py", json.dumps(orders)])
     (line,) = [line for line in printed.splitlines() if line.startswith("baseline:")]
     found: dict[str, Any] = json.loads(line.removeprefix("baseline:"))
     texts = [answer["text"] for answers in found["answers"].values() for answer in answers]
     # Otherwise equal texts would mean little.
-    assert len(set(texts)) == len(texts) == len(PROMPTS) * (1 + len(LORAS))
+    assert len(set(texts)) == len(texts) == len(PROMPTS) * (1 + len(loras))
     assert {len(text) for text in texts} == {SAMPLING["max_tokens"]}
     return found
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-@pytest.mark.parametrize("lora", ["", *LORAS])
+@pytest.mark.parametrize(
+    "lora", ["", *(pytest.param(name, marks=pytest.mark.engine_has("enable_lora")) for name in LORAS)]
+)
 def test_text_is_the_engines_own(fleet: Fleet, baseline: dict[str, Any], lora: str, stream: bool) -> None:
     sampling = json.dumps(SAMPLING | ({"lora_name": lora} if lora else {}))
     answers = fleet.infer_all(
@@ -73,10 +77,7 @@ def test_model_without_lora_says_the_same(fleet: Fleet, baseline: dict[str, Any]
     assert texts == [expected["text"] for expected in baseline["answers"][""]]
 
 
-def test_embedding_is_the_last_state_of_the_model(
-    fleet: Fleet, spec: BuildSpec, baseline: dict[str, Any]
-) -> None:
-    if not can_embed(spec):
-        pytest.skip("this vLLM makes no embedding model of a text model")
+@pytest.mark.engine_has("runner")
+def test_embedding_is_the_last_state_of_the_model(fleet: Fleet, baseline: dict[str, Any]) -> None:
     for prompt, expected in zip(PROMPTS, baseline["vectors"], strict=True):
         assert fleet.embed({"input": prompt}) == pytest.approx(expected, abs=PRECISION)

@@ -102,7 +102,17 @@ def test_health_check_passes_healthy_engines_and_refuses_for_dead_ones(spare: Fl
     ("model", "named"),
     [
         ("wrong_key", 'unknown key "invalid_attribute"'),
-        ("no_adapters", "'multi_lora.json' is needed because model.json sets enable_lora"),
+        pytest.param(
+            "no_adapters",
+            "'multi_lora.json' is needed because model.json sets enable_lora",
+            marks=pytest.mark.engine_has("enable_lora"),
+        ),
+        pytest.param(
+            "no_adapters",
+            'unknown key "enable_lora"',
+            marks=pytest.mark.engine_lacks("enable_lora"),
+            id="no_lora",
+        ),
         ("wrong_model", "no_such_model"),
     ],
 )

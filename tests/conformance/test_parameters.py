@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from tests.conformance.fleet import Fleet
+from tests.image.abilities import has
 from tests.tinymodel import CONTEXT
 
 PROMPT = "The capital of France is"
 PROMPTS = ["The most dangerous animal is", PROMPT, "The future of AI is"]
+BIASES = pytest.mark.engine_has("logit_bias")
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 12}
 # A text that is no picture, and a picture of one pixel.
 NO_PICTURE = "aGVsbG8="
@@ -49,7 +51,7 @@ def test_tensor_wins_over_request_parameters(fleet: Fleet) -> None:
         ("ignore_eos", [True, "true", "True"]),
         ("skip_special_tokens", [False, "false", "False"]),
         ("stop", [["~no such text~"], '["~no such text~"]', "~no such text~"]),
-        ("logit_bias", [{"90": 100}, '{"90": 100}', {"90": 100.0}]),
+        pytest.param("logit_bias", [{"90": 100}, '{"90": 100}', {"90": 100.0}], marks=BIASES),
     ],
 )
 def test_value_may_be_spelled_in_several_ways(fleet: Fleet, name: str, spellings: list[Any]) -> None:
@@ -82,6 +84,7 @@ def test_stream_never_has_the_prompt(fleet: Fleet) -> None:
     assert refused.message() == "When streaming, `exclude_input_in_output` = False is not allowed."
 
 
+@pytest.mark.engine_has("seed")
 @pytest.mark.parametrize("n", [2, 4])
 def test_every_one_of_n_texts_comes(fleet: Fleet, n: int) -> None:
     sampling = tensor(n=n, temperature=1.0, seed=7)
@@ -100,9 +103,10 @@ def test_every_one_of_n_texts_comes(fleet: Fleet, n: int) -> None:
 
 def test_parameters_of_the_openai_frontend_work_together(fleet: Fleet) -> None:
     """The frontend sends what its client left out as well, with OpenAI's defaults."""
+    late = {"seed": 5, "logit_bias": {}, "min_tokens": 1}
     sampling = tensor(
-        frequency_penalty=0.0, presence_penalty=0.0, n=1, top_p=1.0, seed=5, stop=["~no such text~"],
-        logit_bias={}, logprobs=2, ignore_eos=True, min_tokens=1,
+        frequency_penalty=0.0, presence_penalty=0.0, n=1, top_p=1.0, stop=["~no such text~"],
+        logprobs=2, ignore_eos=True, **{name: value for name, value in late.items() if has(fleet.spec, name)},
     )  # fmt: skip
     flags = {"return_num_input_tokens": True, "return_num_output_tokens": True, "return_logprobs": True}
     answer = fleet.infer(PROMPT, exclude_input_in_output=True, stream=False, **flags, **sampling)
@@ -110,6 +114,21 @@ def test_parameters_of_the_openai_frontend_work_together(fleet: Fleet) -> None:
     assert (answer.last("num_input_tokens"), answer.last("num_output_tokens")) == ([len(PROMPT)], [12])
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(name, value, marks=pytest.mark.engine_lacks(name))
+        for name, value in (("seed", 5), ("logit_bias", {"90": 100}), ("min_tokens", 1))
+    ],
+)
+def test_parameter_that_only_later_engines_have_is_refused_by_name(
+    fleet: Fleet, name: str, value: Any
+) -> None:
+    assert f'unknown parameter "{name}"' in fleet.infer(PROMPT, **tensor(**{name: value})).message()
+    assert fleet.infer(PROMPT, **tensor()).text()
+
+
+@BIASES
 def test_logit_bias_decides_the_text(fleet: Fleet) -> None:
     answer = fleet.infer(PROMPT, exclude_input_in_output=True, **tensor(logit_bias={str(ord("Z")): 100}))
     assert answer.text() == "Z" * 12
@@ -123,7 +142,8 @@ def test_penalties_and_choices_change_the_text(fleet: Fleet) -> None:
     assert ask(presence_penalty=2.0, frequency_penalty=2.0) != plain
     assert ask(repetition_penalty=2.0) != plain
     assert ask(temperature=1.0, top_k=1) == plain
-    assert ask(temperature=1.0, seed=3) == ask(temperature=1.0, seed=3) != plain
+    if has(fleet.spec, "seed"):
+        assert ask(temperature=1.0, seed=3) == ask(temperature=1.0, seed=3) != plain
 
 
 def test_text_goes_on_to_the_end_of_the_context_and_no_further(fleet: Fleet) -> None:

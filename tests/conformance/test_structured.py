@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 
 from tests.conformance.fleet import Fleet
-from tests.conformance.repository import can_constrain
-from tritonbuild.spec import BuildSpec
 
 PROMPT = "Is this film good?"
 CHOICE = {"choice": ["Positive", "Negative"]}
@@ -25,10 +23,7 @@ JSON = {"json": SCHEMA}
 SPELLINGS = ["structured_outputs", "guided_decoding"]
 
 
-@pytest.fixture(autouse=True)
-def needs_constraints(spec: BuildSpec) -> None:
-    if not can_constrain(spec):
-        pytest.skip("this vLLM has no structured outputs")
+CONSTRAINTS = pytest.mark.engine_has("structured outputs")
 
 
 def ask(fleet: Fleet, **values: Any) -> str:
@@ -45,6 +40,7 @@ def keeps(constraint: dict[str, Any], text: str) -> bool:
     return set(value) == {"age"} and 0 <= value["age"] <= 99
 
 
+@CONSTRAINTS
 @pytest.mark.parametrize("form", ["text", "object"])
 @pytest.mark.parametrize("name", SPELLINGS)
 @pytest.mark.parametrize("constraint", [CHOICE, REGEX, JSON], ids=lambda constraint: next(iter(constraint)))
@@ -63,6 +59,7 @@ def test_answer_without_a_constraint_keeps_to_none(fleet: Fleet) -> None:
     assert not re.fullmatch(REGEX["regex"], text)
 
 
+@CONSTRAINTS
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_constraint_may_be_a_request_parameter(fleet: Fleet, name: str) -> None:
     parameters = {"temperature": "0", name: json.dumps(CHOICE)}
@@ -72,11 +69,13 @@ def test_constraint_may_be_a_request_parameter(fleet: Fleet, name: str) -> None:
     assert reply.json()["text_output"] in CHOICE["choice"]
 
 
+@CONSTRAINTS
 def test_streamed_answer_keeps_to_the_constraint(fleet: Fleet) -> None:
     sampling = json.dumps({"temperature": 0, "max_tokens": 60, "structured_outputs": JSON})
     assert keeps(JSON, fleet.infer(PROMPT, stream=True, sampling_parameters=sampling).text())
 
 
+@CONSTRAINTS
 def test_openai_frontends_form_is_understood(fleet: Fleet) -> None:
     """For a tool call it sends every field of vLLM's own class, also those that are not to be set."""
     fields = {
@@ -87,12 +86,14 @@ def test_openai_frontends_form_is_understood(fleet: Fleet) -> None:
     assert keeps(JSON, ask(fleet, structured_outputs=json.dumps(fields)))
 
 
+@CONSTRAINTS
 @pytest.mark.parametrize("backend", [None, "auto", "xgrammar"])
 def test_backend_that_a_request_could_name_is_understood(fleet: Fleet, backend: str | None) -> None:
     """`guided_decoding` had a backend to choose, the engine of today chooses by itself."""
     assert keeps(REGEX, ask(fleet, guided_decoding={**REGEX, "backend": backend}))
 
 
+@CONSTRAINTS
 @pytest.mark.parametrize(
     ("value", "named"),
     [
@@ -109,3 +110,12 @@ def test_broken_constraint_is_refused(fleet: Fleet, value: Any, named: str) -> N
     assert named in message.lower()
     assert "\n" not in message
     assert ask(fleet, structured_outputs=CHOICE) in CHOICE["choice"]
+
+
+@pytest.mark.engine_lacks("structured outputs")
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_engine_without_constraints_refuses_one_by_name(fleet: Fleet, name: str) -> None:
+    sampling = json.dumps({"temperature": 0, name: CHOICE})
+    message = fleet.infer(PROMPT, sampling_parameters=sampling).message()
+    assert f'unknown parameter "{name}"' in message
+    assert fleet.answer(PROMPT)

@@ -15,9 +15,7 @@ import pytest
 import requests
 
 from tests.conformance.fleet import Fleet
-from tests.conformance.repository import can_embed
 from tests.image.serving import PublishedClient
-from tritonbuild.spec import BuildSpec
 
 CLIENTS, SECONDS = 4, 8
 
@@ -45,8 +43,7 @@ def test_server_outlives_many_short_texts(fleet: Fleet) -> None:
     assert volley(fleet, "text", {"text_input": "Hi", "parameters": {"max_tokens": 1}}) > 100
 
 
-def test_server_outlives_many_embeddings(fleet: Fleet, spec: BuildSpec) -> None:
-    if not can_embed(spec):
-        pytest.skip("this vLLM makes no embedding model of a text model")
+@pytest.mark.engine_has("runner")
+def test_server_outlives_many_embeddings(fleet: Fleet) -> None:
     assert volley(fleet, "embedding", {"embedding_request": json.dumps({"input": "Hi"})}) > 100
     assert fleet.answer("Hi")

@@ -19,6 +19,7 @@ import pytest
 from docker.errors import DockerException, ImageNotFound
 from docker.models.images import Image
 
+from tests.image.abilities import SINCE, has
 from tests.image.places import GRPC, HTTP, METRICS, BundleStarter, Place, RemotePlace, Starter
 from tests.image.serving import (
     SECOND,
@@ -89,6 +90,20 @@ def spec(pytestconfig: pytest.Config) -> BuildSpec:
         if str(row) == name:
             return resolve_spec(matrix, row)
     pytest.fail(f"--row {name}: versions.yaml has {', '.join(map(str, matrix.rows()))}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _engine_fits(request: pytest.FixtureRequest) -> None:
+    """Skips, by name, what is about another vLLM than the row's."""
+    for mark in request.node.iter_markers("engine_has"):
+        spec: BuildSpec = request.getfixturevalue("spec")
+        for what in mark.args:
+            if not has(spec, what):
+                pytest.skip(f"vLLM {spec.vllm} has no {what} (vLLM {SINCE[what]} has)")
+    for mark in request.node.iter_markers("engine_lacks"):
+        spec = request.getfixturevalue("spec")
+        if all(has(spec, what) for what in mark.args):
+            pytest.skip(f"vLLM {spec.vllm} has {', '.join(mark.args)}, and need not refuse it")
 
 
 @pytest.fixture(scope="session")

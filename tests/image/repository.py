@@ -10,6 +10,9 @@ from typing import Any
 from tritonbuild.spec import BuildSpec
 
 REPOSITORY = "/opt/tritonserver/model_repository"
+# Engines that start side by side on a GPU take each other's memory for their own: one after another, then.
+# Models have a flag of the server for that, the instances of one model have this.
+ONE_BY_ONE = {"TRITON_PARALLEL_INSTANCE_LOADING": "0"}
 COMMAND = ["tritonserver", "--model-repository", "./model_repository"]
 
 

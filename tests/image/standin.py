@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.image.abilities import has
 from tests.image.repository import config_text, make_readable, write_model
 from tests.tinymodel import CONTEXT, Size, write_tiny_model
 from tritonbuild.spec import BuildSpec
@@ -38,13 +39,15 @@ def tiny_size(spec: BuildSpec) -> Size:
 def engine_arguments(spec: BuildSpec, model: str) -> dict[str, Any]:
     """Return the arguments of an engine that leaves room for others."""
     memory = {"gpu_memory_utilization": GPU_SHARE} if spec.is_cuda else {"kv_cache_memory_bytes": 16 << 20}
+    # Without it, vLLM captures CUDA graphs, which takes its time.
+    eager = {"enforce_eager": True} if has(spec, "enforce_eager") else {}
     return {
         "model": model,
         # The kernels for GPUs are made for half of it.
         "dtype": "float16" if spec.is_cuda else "float32",
-        "enforce_eager": True,
         "max_model_len": CONTEXT,
         "max_num_seqs": MAX_NUM_SEQS,
+        **eager,
         **memory,
     }
 

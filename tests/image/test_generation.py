@@ -99,6 +99,7 @@ def test_sampling_parameters_tensor_is_read_like_the_request_parameters(server: 
     assert reply.json()["text_output"] == server.answer(PROMPT, max_tokens=5)
 
 
+@pytest.mark.engine_has("seed")
 def test_random_sampling_answers_and_a_seed_repeats_it(server: Server) -> None:
     """Takes another way through the engine than temperature 0: filters, and a random choice."""
 
@@ -111,6 +112,7 @@ def test_random_sampling_answers_and_a_seed_repeats_it(server: Server) -> None:
     assert answer(1) == answer(1)
 
 
+@pytest.mark.engine_has("seed")
 def test_parameter_may_have_a_fraction(server: Server, spec: BuildSpec) -> None:
     values = {"top_p": 0.9, "seed": 1, "max_tokens": 12}
     sampling = json.dumps({"temperature": 0.8, **values})

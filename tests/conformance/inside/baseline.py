@@ -9,25 +9,33 @@ import sys
 
 def generate(orders):
     from vllm import LLM, SamplingParams
-    from vllm.lora.request import LoRARequest
 
     engine = LLM(**orders["engine"])
     answers = {}
-    for name, (path, number) in {"": ("", 0), **orders["loras"]}.items():
-        lora = LoRARequest(name, number, path) if name else None
+    for name, chosen in {"": {}, **choose_adapters(orders["loras"])}.items():
         params = SamplingParams(**orders["sampling"])
-        outputs = engine.generate(orders["prompts"], params, lora_request=lora, use_tqdm=False)
+        outputs = engine.generate(orders["prompts"], params, use_tqdm=False, **chosen)
         answers[name] = [
             {
                 "text": output.outputs[0].text,
                 "logprobs": [
-                    {token: entry.logprob for token, entry in position.items()}
+                    # A plain number before 0.3.
+                    {token: getattr(entry, "logprob", entry) for token, entry in position.items()}
                     for position in output.outputs[0].logprobs
                 ],
             }
             for output in outputs
         ]
     return answers
+
+
+def choose_adapters(loras):
+    """Return the argument of generate() by an adapter's name; early versions of vLLM have neither."""
+    if not loras:
+        return {}
+    from vllm.lora.request import LoRARequest
+
+    return {name: {"lora_request": LoRARequest(name, number, path)} for name, (path, number) in loras.items()}
 
 
 def embed(orders):

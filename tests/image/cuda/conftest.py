@@ -12,6 +12,7 @@ import pytest
 from tests.image.cuda.gpus import Gpu, read_gpus
 from tests.image.cuda.repository import REPOSITORY, ROOT, write_all
 from tests.image.places import Place, Starter
+from tests.image.repository import ONE_BY_ONE
 from tests.image.serving import InsideClient, Server
 from tests.image.standin import GPU_SHARE as SHARE
 from tritonbuild.spec import BuildSpec
@@ -41,7 +42,7 @@ def gpu_server(
     folder = tmp_path_factory.mktemp("gpu")
     write_all(folder, spec)
     command = ["tritonserver", f"--model-repository={REPOSITORY}", "--model-control-mode=explicit"]
-    with start(command, mounts={folder: ROOT}, gpus=gpus) as place:
+    with start(command, mounts={folder: ROOT}, gpus=gpus, environment=ONE_BY_ONE) as place:
         server = Server(place, InsideClient(place), "")
         server.wait_until_ready()
         yield server

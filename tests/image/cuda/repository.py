@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.image.abilities import has
 from tests.image.repository import config_text, make_readable, write_model
 from tests.image.standin import engine_arguments, tiny_size
 from tests.tinymodel import write_lora, write_tiny_model
@@ -37,8 +38,9 @@ def write_all(root: Path, spec: BuildSpec) -> None:
     on_gpu = write("gpu") / "config.pbtxt"
     on_gpu.write_text(on_gpu.read_text().replace("KIND_MODEL", "KIND_GPU gpus: [ 0 ]"))
     write("pair", count=2)
-    write("compiled", {"enforce_eager": False})
+    write("compiled", {"enforce_eager": False} if has(spec, "enforce_eager") else {})
     write("checked", ENABLE_VLLM_HEALTH_CHECK="true")
+    # A vLLM without LoRA refuses this by name.
     adapters = write("adapters", {"enable_lora": True, "max_lora_rank": 8, "max_loras": len(LORAS)})
     paths = {name: f"{ROOT}/loras/{name}" for name in LORAS}
     (adapters / "1/multi_lora.json").write_text(json.dumps(paths))

@@ -67,6 +67,7 @@ def test_compiled_engine_with_cuda_graphs_answers(loaded: Loaded) -> None:
         assert answer(server) == answer(server)
 
 
+@pytest.mark.engine_has("enable_lora")
 def test_adapters_are_chosen_per_request(loaded: Loaded) -> None:
     with loaded("adapters") as server:
         texts = {name: answer(server, **({"lora_name": name} if name else {})) for name in (None, *LORAS)}
@@ -74,6 +75,13 @@ def test_adapters_are_chosen_per_request(loaded: Loaded) -> None:
         refused = server.ask(PROMPT, lora_name="bavaria")
     assert refused.status >= 400
     assert "bavaria" in refused.json()["error"]
+
+
+@pytest.mark.engine_lacks("enable_lora")
+def test_engine_without_adapters_refuses_a_model_with_some(gpu_server: Server) -> None:
+    reply = gpu_server.post("/v2/repository/models/adapters/load", {})
+    assert reply.status == 400, reply.text
+    assert 'unknown key "enable_lora"' in reply.json()["error"]
 
 
 def test_model_with_health_checks_answers_and_is_ready(loaded: Loaded) -> None:

@@ -1,0 +1,105 @@
+"""What tests of images and of upstream's contract ask of an engine is what that vLLM has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.version import Version
+
+from tests.conformance import repository as conformance
+from tests.image import standin
+from tests.image.abilities import SINCE
+from tests.image.cuda import repository as cuda
+from tests.unit.backend.vllm_facts import VERSIONS, Facts
+from tritonbuild.loading import load_matrix
+from tritonbuild.paths import MATRIX
+from tritonbuild.spec import BuildSpec, resolve_spec
+
+
+def engine_arguments(facts: Facts) -> set[str]:
+    return {
+        name
+        for owner in ("EngineArgs", "AsyncEngineArgs")
+        for name in fields(facts, "engine.arg_utils", owner)
+    }
+
+
+def sampling_parameters(facts: Facts) -> set[str]:
+    return fields(facts, "sampling_params", "SamplingParams")
+
+
+def fields(facts: Facts, module: str, name: str) -> set[str]:
+    told = facts.modules[f"vllm.{module}"]["classes"][name]
+    return {*told.get("fields", ()), *told.get("arguments", ())}
+
+
+def takes_token_ids(facts: Facts) -> bool:
+    """Before, `generate` took them as an argument of their own, and our backend has no use of that."""
+    engine = (
+        facts.modules.get("vllm.engine.async_llm_engine", {}).get("classes", {}).get("AsyncLLMEngine", {})
+    )
+    generate = engine.get("methods", {}).get("generate")
+    return generate is None or "prompt_token_ids=" not in generate["parameters"]
+
+
+def tells_of_its_scheduler(facts: Facts) -> bool:
+    engine = facts.modules.get("vllm.engine.llm_engine", {}).get("classes", {}).get("LLMEngine", {})
+    return "add_logger" in engine.get("methods", {}) or "vllm.v1.engine.async_llm" in facts.modules
+
+
+HAS: dict[str, Callable[[Facts], bool]] = {
+    # Engines have one of their own.
+    "seed": lambda facts: "seed" in sampling_parameters(facts),
+    "token ids": takes_token_ids,
+    "scheduler statistics": tells_of_its_scheduler,
+    "structured outputs": lambda facts: bool(
+        {"guided_decoding", "structured_outputs"} & sampling_parameters(facts)
+    ),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("ability", SINCE)
+def test_an_ability_is_there_from_the_version_on_that_is_said(ability: str, version: str) -> None:
+    facts = Facts(version)
+    known = HAS.get(ability, lambda facts: ability in engine_arguments(facts) | sampling_parameters(facts))
+    assert known(facts) == (Version(version) >= SINCE[ability])
+
+
+def cuda_rows() -> dict[str, BuildSpec]:
+    """Return a row with GPUs for each vLLM of the matrix."""
+    matrix = load_matrix(MATRIX)
+    specs = (resolve_spec(matrix, row) for row in matrix.rows() if row.variant == "cuda")
+    return {spec.vllm: spec for spec in specs if spec.vllm in VERSIONS}
+
+
+ROWS = cuda_rows()
+
+
+@pytest.mark.parametrize("version", ROWS)
+def test_models_of_the_tests_have_arguments_that_the_engine_knows(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (cuda, conformance, standin):
+        monkeypatch.setattr(module, "write_tiny_model", lambda folder, size: folder.mkdir(parents=True))
+    spec, known = ROWS[version], engine_arguments(Facts(version))
+    cuda.write_all(tmp_path / "cuda", spec)
+    conformance.write_all(tmp_path / "conformance", spec)
+    standin.write_standin(tmp_path / "standin", spec)
+    unknown: dict[str, Any] = {}
+    for path in tmp_path.rglob("model.json"):
+        unknown[path.parts[-3]] = set(json.loads(path.read_text(encoding="utf-8"))) - known
+    assert len(unknown) > 10
+    assert unknown.pop("wrong_key") == {"invalid_attribute"}
+    if Version(version) < SINCE["enable_lora"]:
+        # Refused, and that is tested.
+        assert all("enable_lora" in unknown.pop(name) for name in ("adapters", "no_adapters"))
+    assert not any(unknown.values()), unknown
+
+
+def test_the_oldest_and_the_newest_rows_are_among_those_that_are_looked_at() -> None:
+    assert {"0.2.0", "0.3.0", "0.5.3.post1", "0.5.5"} <= set(ROWS)
