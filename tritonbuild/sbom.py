@@ -18,6 +18,7 @@ from tritonbuild.tags import image_tag
 if TYPE_CHECKING:
     from cyclonedx.model.component import Component
     from cyclonedx.model.license import License
+    from packageurl import PackageURL
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
 _SCRIPT = IMAGE_FILES / "list_contents.py"
@@ -82,24 +83,28 @@ def _licence(text: str) -> License:
     return made
 
 
-def _python(packages: Iterable[Mapping[str, str]]) -> Iterable[Component]:
+def _library(package: Mapping[str, Any], purl: PackageURL, licences: Iterable[License]) -> Component:
     from cyclonedx.model.component import Component, ComponentType
+
+    return Component(
+        type=ComponentType.LIBRARY,
+        name=package["name"],
+        version=package["version"],
+        purl=purl,
+        bom_ref=str(purl),
+        licenses=licences,
+    )
+
+
+def _python(packages: Iterable[Mapping[str, str]]) -> Iterable[Component]:
     from packageurl import PackageURL
 
     for package in packages:
         purl = PackageURL("pypi", name=package["name"], version=package["version"])
-        yield Component(
-            type=ComponentType.LIBRARY,
-            name=package["name"],
-            version=package["version"],
-            purl=purl,
-            bom_ref=str(purl),
-            licenses=[_licence(package["licence"])] if package["licence"] else [],
-        )
+        yield _library(package, purl, [_licence(package["licence"])] if package["licence"] else [])
 
 
 def _debian(packages: Iterable[Mapping[str, Any]], release: Mapping[str, str]) -> Iterable[Component]:
-    from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.model.license import DisjunctiveLicense
     from packageurl import PackageURL
 
@@ -115,15 +120,8 @@ def _debian(packages: Iterable[Mapping[str, Any]], release: Mapping[str, str]) -
                 "upstream": f"{package['source']}@{package['source_version']}",
             },
         )
-        yield Component(
-            type=ComponentType.LIBRARY,
-            name=package["name"],
-            version=package["version"],
-            purl=purl,
-            bom_ref=str(purl),
-            # Debian's short names are not SPDX's.
-            licenses=[DisjunctiveLicense(name=name) for name in package["licences"]],
-        )
+        # Debian's short names are not SPDX's.
+        yield _library(package, purl, [DisjunctiveLicense(name=name) for name in package["licences"]])
 
 
 def _files(files: Iterable[Mapping[str, Any]], kind: Any) -> Iterable[Component]:

@@ -75,6 +75,21 @@ def matrix() -> Matrix:
     return load_matrix(MATRIX)
 
 
+@pytest.fixture
+def edited(tmp_path: Path) -> Callable[..., Matrix]:
+    """A function that loads the text of a versions.yaml after replacing some of it, each once."""
+
+    def load(text: str, *edits: tuple[str, str]) -> Matrix:
+        for old, new in edits:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        file = tmp_path / "versions.yaml"
+        file.write_text(text, encoding="utf-8")
+        return load_matrix(file)
+
+    return load
+
+
 @pytest.fixture(scope="session")
 def spec_of(matrix: Matrix) -> SpecOf:
     """A function from the id of a row to its spec."""

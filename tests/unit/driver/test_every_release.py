@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Callable
-from pathlib import Path
 
 import pydantic
 import pytest
@@ -14,7 +14,6 @@ from tests.unit.driver.test_matrix import SMUGGLED
 from tritonbuild.errors import MatrixError
 from tritonbuild.identifiers import BuildId
 from tritonbuild.labels import static_labels
-from tritonbuild.loading import load_matrix
 from tritonbuild.locking import promised_versions, row_locks
 from tritonbuild.matrix import Matrix
 from tritonbuild.rendering import render_dockerfile
@@ -107,19 +106,9 @@ releases:
 
 
 @pytest.fixture
-def load(tmp_path: Path) -> Callable[..., Matrix]:
+def load(edited: Callable[..., Matrix]) -> Callable[..., Matrix]:
     """A function that loads TEXT after replacing some of it."""
-
-    def load_text(*edits: tuple[str, str]) -> Matrix:
-        text = TEXT
-        for old, new in edits:
-            assert text.count(old) == 1, old
-            text = text.replace(old, new)
-        file = tmp_path / "versions.yaml"
-        file.write_text(text, encoding="utf-8")
-        return load_matrix(file)
-
-    return load_text
+    return functools.partial(edited, TEXT)
 
 
 @pytest.fixture

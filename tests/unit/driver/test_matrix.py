@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,19 +101,9 @@ PARSED = yaml.safe_load(SMALL)
 
 
 @pytest.fixture
-def load(tmp_path: Path) -> Callable[..., Matrix]:
+def load(edited: Callable[..., Matrix]) -> Callable[..., Matrix]:
     """A function that loads SMALL after replacing some of its text."""
-
-    def load_text(*edits: tuple[str, str]) -> Matrix:
-        text = SMALL
-        for old, new in edits:
-            assert text.count(old) == 1, old
-            text = text.replace(old, new)
-        file = tmp_path / "versions.yaml"
-        file.write_text(text, encoding="utf-8")
-        return load_matrix(file)
-
-    return load_text
+    return functools.partial(edited, SMALL)
 
 
 @pytest.fixture
