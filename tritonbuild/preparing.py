@@ -45,12 +45,17 @@ def prepare_recipe(
     return spec
 
 
+_NO_RECIPE = (
+    "build it first: ./build.py build ROW --vllm-version X, or bring that folder from where it was built"
+)
+
+
 def read_recipe(matrix: Matrix, folder: Path) -> BuildSpec:
     """Return the spec that the recipe in ``folder`` was made for."""
     recipe = _read(folder)
     if recipe is None:
         message = f"{shown(folder)} holds no recipe for a row with another vLLM"
-        raise NothingSelected(message, hint="build it first: ./build.py build ROW --vllm-version X")
+        raise NothingSelected(message, hint=_NO_RECIPE)
     row, engine = recipe
     return with_engine(resolve_near(matrix, parse_row(row, matrix.rows())), engine, folder)
 
