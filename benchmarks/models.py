@@ -30,8 +30,8 @@ class Shape:
 
 
 SHAPES = {
-    # So small that what is measured is the front end.
-    "tiny-opt": Shape(layers=2, hidden=128, heads=4, ffn=256, vocab=8000, dtype="bfloat16"),
+    # So small that what is measured is the front end; early vLLMs have no heads narrower than these.
+    "tiny-opt": Shape(layers=2, hidden=128, heads=2, ffn=256, vocab=8000, dtype="bfloat16"),
     # facebook/opt-125m.
     "opt-125m": Shape(layers=12, hidden=768, heads=12, ffn=3072, vocab=50272, dtype="float16"),
 }
@@ -92,6 +92,7 @@ def _write_tokenizer(shape: Shape, folder: Path) -> None:
         {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
         specials,
         pre_tokenizer={"type": "WhitespaceSplit"},
-        decoder=None,
+        # Words with a blank between them, as without a decoder, which early vLLMs do not work without.
+        decoder={"type": "WordPiece", "prefix": "##", "cleanup": False},
         context=shape.positions,
     )

@@ -80,7 +80,8 @@ def logprobs_json(logprobs: Sequence[Mapping[int, Any]] | None) -> str:
     positions: list[dict[str, dict[str, Any]]] = [
         {
             str(token_id): {
-                "logprob": _finite(entry.logprob),
+                # Before 0.4 a number alone.
+                "logprob": _finite(getattr(entry, "logprob", entry)),
                 "rank": getattr(entry, "rank", None),
                 "decoded_token": getattr(entry, "decoded_token", None),
             }

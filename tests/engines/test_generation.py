@@ -44,13 +44,30 @@ def test_a_stream_and_a_full_answer_say_the_same(running: Running) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 def test_several_sequences(running: Running, stream: bool) -> None:
     outputs = running.generate(PROMPT, stream, n=2, max_tokens=5, ignore_eos=True, temperature=1.0)
-    texts = {0: "", 1: ""}
+    texts, num_tokens = {0: "", 1: ""}, {0: 0, 1: 0}
     for output in outputs:
         for completion in output.outputs:
             texts[completion.index] += completion.text
-    assert [count_words(text) for text in texts.values()] == [5, 5]
+            num_tokens[completion.index] += len(completion.token_ids)
+    # A special token, which any may be, has no text.
+    assert num_tokens == {0: 5, 1: 5}
     assert texts[0] != texts[1]
     assert stream or len(outputs) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("ranking", [{"temperature": 1.0}, {"temperature": 0.0, "use_beam_search": True}])
+def test_the_best_of_several_sequences_is_known_at_the_end(
+    running: Running, stream: bool, ranking: dict[str, Any]
+) -> None:
+    if not {"best_of", *ranking} <= set(running.engine.fields):
+        with pytest.raises(RequestError):
+            running.generate(PROMPT, stream, best_of=3, **ranking)
+        return
+    (output,) = running.generate(PROMPT, stream, n=2, best_of=3, max_tokens=5, ignore_eos=True, **ranking)
+    assert output.finished
+    assert [completion.index for completion in output.outputs] == [0, 1]
+    assert [len(completion.token_ids) for completion in output.outputs] == [5, 5]
 
 
 def test_many_at_once(running: Running) -> None:
@@ -129,16 +146,48 @@ def test_values_that_vllm_refuses(running: Running) -> None:
     assert running.generate(PROMPT, False, max_tokens=2)[-1].finished
 
 
+@pytest.mark.parametrize("prompt", ["", " ", {"prompt_token_ids": []}])
+def test_an_empty_prompt_is_refused(running: Running, prompt: Any) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        running.generate(prompt, False, max_tokens=2)
+    assert isinstance(common.translate(caught.value), RequestError), caught.value
+    assert running.generate(PROMPT, False, max_tokens=2)[-1].finished
+
+
+@pytest.mark.parametrize("token_id", [8000, 2**40, -1])
+def test_a_token_that_the_model_does_not_know_is_refused(running: Running, token_id: int) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        running.generate({"prompt_token_ids": [1, token_id]}, False, max_tokens=2)
+    assert isinstance(common.translate(caught.value), RequestError), caught.value
+    assert running.generate(PROMPT, False, max_tokens=2)[-1].finished
+
+
+def test_more_sequences_than_run_at_once_hold_up_nobody(running: Running) -> None:
+    # Refused by engines that run a request's sequences together, or done in turns.
+    try:
+        (output,) = running.generate(PROMPT, False, n=17, max_tokens=2, ignore_eos=True, temperature=1.0)
+    except RequestError as error:
+        assert "16" in str(error)  # noqa: PT017
+    else:
+        assert len(output.outputs) == 17
+    assert running.generate(PROMPT, False, max_tokens=2)[-1].finished
+
+
 def test_the_tokenizer_is_the_models(running: Running) -> None:
     tokenizer = running.run(running.engine.get_tokenizer())
     assert tokenizer.encode(PROMPT) == [1, 2, 3]
     assert running.engine.max_model_len == 512
 
 
-def test_a_model_that_embeds(model: Path) -> None:
+def test_a_model_that_embeds(model: Path, running: Running) -> None:
     path = enginefields.find_arg_utils()
     assert path is not None
-    newer = "runner" in enginefields.read_fields(path)
+    fields = enginefields.read_fields(path)
+    if not {"runner", "task"} & set(fields):
+        # Only a model made for it embeds, and no CPU runs one. Another one would make the engine die.
+        assert running.run(running.engine.get_tasks()) == {"generate"}
+        return
+    newer = "runner" in fields
     arguments: dict[str, Any] = {"runner": "pooling", "convert": "embed"} if newer else {"task": "embed"}
     running = Running(model, None, **arguments)
     try:

@@ -18,27 +18,38 @@ class CumulativeParams:
 
     params: Any
     stream: bool
+    # Whether the engine chooses the answer among more sequences: what it is is known at the end.
+    ranked: bool = False
 
     @property
     def n(self) -> int:
         """How many sequences there will be, as vLLM's own parameters tell it."""
-        return int(self.params.n)
+        # With best_of, some versions keep the number of those to return apart.
+        return int(getattr(self.params, "_real_n", None) or self.params.n)
+
+    @property
+    def best_of(self) -> int:
+        """How many sequences the engine makes to choose n of."""
+        return int(getattr(self.params, "best_of", None) or self.params.n)
 
 
 async def follow(
     outputs: AsyncIterator[Output], params: CumulativeParams, stats: StatsSink | None
 ) -> AsyncIterator[Output]:
     """Turn a request's outputs into what the client asked for, and note its numbers into `stats`."""
-    clock = RequestClock(stats, params.n, time.time) if stats else None
+    clock = RequestClock(stats, params.n, params.best_of, time.time) if stats else None
     deltas = Deltas()
     last: Output | None = None
     async for output in outputs:
         delta = deltas.next(output)
         if clock is not None:
             clock.note(delta)
-        if params.stream:
+        if params.stream and not params.ranked:
             yield delta
         else:
             last = output
     if last is not None:
+        if params.ranked:
+            for rank, completion in enumerate(last.outputs):
+                completion.index = rank
         yield last

@@ -48,7 +48,8 @@ class Deltas:
                     text=text[num_chars:],
                     token_ids=token_ids[num_tokens:],
                     cumulative_logprob=completion.cumulative_logprob,
-                    logprobs=None if logprobs is None else logprobs[num_tokens:],
+                    # 0.2.0 has an empty dictionary where nobody asked for them.
+                    logprobs=logprobs[num_tokens:] if logprobs else None,
                     finish_reason=completion.finish_reason,
                 )
             )

@@ -10,9 +10,10 @@ from triton_vllm.engines.interface import Output, StatsSink
 class RequestClock:
     """Notes one request's tokens and times, for engines that do not tell them."""
 
-    def __init__(self, stats: StatsSink, n: int, now: Callable[[], float]) -> None:
+    def __init__(self, stats: StatsSink, n: int, best_of: int, now: Callable[[], float]) -> None:
         self._stats = stats
         self._n = n
+        self._best_of = best_of
         self._now = now
         self._arrival = now()
         self._last: dict[int, float] = {}
@@ -28,7 +29,7 @@ class RequestClock:
             self._started = True
             stats.count("prompt_tokens_total", num_prompt_tokens)
             stats.observe("request_params_n", (self._n,))
-            stats.observe("request_params_best_of", (self._n,))
+            stats.observe("request_params_best_of", (self._best_of,))
         for completion in delta.outputs:
             index, count = completion.index, len(completion.token_ids)
             if count:

@@ -31,7 +31,8 @@ def leave_a_slot(arguments: Mapping[str, Any], num_loras: int) -> dict[str, Any]
         from vllm.platforms import current_platform
     except ImportError:
         return dict(arguments)
-    if not current_platform.is_cpu():
+    # The first platforms, up to 0.5.5, were not asked for CPUs yet, or were None.
+    if not hasattr(current_platform, "is_cpu") or not current_platform.is_cpu():
         return dict(arguments)
     return {**arguments, "max_loras": max(int(arguments.get("max_loras") or 1), num_loras + 1)}
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from triton_vllm.engines import common
+from triton_vllm.engines import common, v0_limits
 from triton_vllm.engines.cumulative import CumulativeParams, follow
 from triton_vllm.engines.interface import (
     Embedding,
@@ -20,6 +21,7 @@ from triton_vllm.sampling import Sampling
 
 # Where a version does not tell its context length.
 DEFAULT_MAX_MODEL_LEN = 8192
+TOKEN_IDS = "prompt_token_ids"
 
 
 class V0Engine:
@@ -46,6 +48,8 @@ class V0Engine:
         self._params = common.Params()
         self.fields: Mapping[str, Field] = self._params.fields
         self._generate_keywords = common.keywords_of(AsyncLLMEngine.generate)
+        self._limits = v0_limits.read_limits(getattr(self._llm, "engine", None))
+        self._images = _takes_images(self._generate_keywords)
         encode = getattr(AsyncLLMEngine, "encode", None)
         self._encode_keywords = common.keywords_of(encode) if encode else None
 
@@ -66,32 +70,63 @@ class V0Engine:
         return int(getattr(self._model_config, "max_model_len", None) or DEFAULT_MAX_MODEL_LEN)
 
     def make_params(self, sampling: Sampling, stream: bool, logprobs: bool) -> CumulativeParams:
-        return CumulativeParams(self._params.make(sampling, None, logprobs), stream)
+        params = self._params.make(sampling, None, logprobs)
+        v0_limits.check_params(params, self._limits)
+        return CumulativeParams(params, stream, v0_limits.is_ranked(params))
 
     def make_prompt(self, prompt: str | Sequence[int], images: Sequence[Any]) -> Any:
-        # Before 0.5 the first argument could only be a text.
-        if "prompt_token_ids" in self._generate_keywords and (images or not isinstance(prompt, str)):
-            name = "image" if images else "input_token_ids"
-            msg = f'input "{name}" is not available with this vLLM'
+        if images and not self._images:
+            msg = 'input "image" is not available with this vLLM'
             raise RequestError(msg)
+        if images:
+            v0_limits.check_images(len(images), self._limits)
         return common.make_prompt(prompt, images)
 
-    def generate(self, job: GenerateJob) -> AsyncIterator[Output]:
-        extra = common.only(self._generate_keywords, common.generate_arguments(job))
-        outputs = self._llm.generate(job.prompt, job.params.params, job.request_id, **extra)
-        return follow(outputs, job.params, self._stats)
+    async def generate(self, job: GenerateJob) -> AsyncIterator[Output]:
+        await self._check_prompt(job.prompt)
+        prompt, extra = job.prompt, common.only(self._generate_keywords, common.generate_arguments(job))
+        if TOKEN_IDS in self._generate_keywords and not isinstance(prompt, str):
+            # Before 0.5 the first argument could only be a text.
+            prompt, extra[TOKEN_IDS] = None, prompt[TOKEN_IDS]
+        outputs = self._llm.generate(prompt, job.params.params, job.request_id, **extra)
+        async for output in follow(self._answered(outputs), job.params, self._stats):
+            yield output
+
+    async def _check_prompt(self, prompt: Any) -> None:
+        text = prompt if isinstance(prompt, str) else prompt.get("prompt")
+        if text is None:
+            v0_limits.check_token_ids(prompt[TOKEN_IDS], self._limits)
+        elif not text.strip():
+            # Whether anything is left of it for the model only its tokenizer knows.
+            tokenizer = await self.get_tokenizer()
+            v0_limits.check_token_ids(tokenizer.encode(text), self._limits)
+
+    async def _answered(self, outputs: AsyncIterator[Output]) -> AsyncIterator[Output]:
+        """Pass on outputs; raise RequestError for a prompt that the engine passed over for its length."""
+        async for output in outputs:
+            if output.finished and not any(completion.token_ids for completion in output.outputs):
+                reasons = {completion.finish_reason for completion in output.outputs}
+                if reasons == {"length"}:
+                    msg = (
+                        f"Error generating stream: the prompt of {len(output.prompt_token_ids or ())} tokens "
+                        f"is longer than this engine can take (max_model_len {self.max_model_len})"
+                    )
+                    raise RequestError(msg)
+            yield output
 
     async def embed(self, job: EmbedJob) -> Embedding:
         if self._encode_keywords is None:
             msg = "embedding requests are not available with this vLLM"
             raise RequestError(msg)
+        await self._check_prompt(job.prompt)
         return await common.embed(self._llm, self._encode_keywords, job, self._model_config)
 
     async def get_tokenizer(self) -> Any:
         return await common.get_tokenizer(self._llm)
 
     async def get_tasks(self) -> frozenset[str] | None:
-        return await common.get_tasks(self._llm)
+        tasks = await common.get_tasks(self._llm)
+        return v0_limits.find_tasks(getattr(self._llm, "engine", None)) if tasks is None else tasks
 
     async def abort(self, request_id: str) -> None:
         await self._llm.abort(request_id)
@@ -103,6 +138,19 @@ class V0Engine:
     def shutdown(self) -> None:
         if hasattr(self._llm, "shutdown_background_loop"):
             self._llm.shutdown_background_loop()
+
+
+def _takes_images(generate_keywords: frozenset[str]) -> bool:
+    """Return whether prompts can carry images as they are: up to 0.5.0 they had to be a model's own tensors."""
+    if TOKEN_IDS in generate_keywords:
+        return False
+    for module in ("vllm.sequence", "vllm.multimodal.base"):
+        try:
+            if hasattr(importlib.import_module(module), "MultiModalData"):
+                return False
+        except ImportError:
+            continue
+    return True
 
 
 def start(arguments: Mapping[str, Any], stats: StatsSink | None) -> V0Engine:

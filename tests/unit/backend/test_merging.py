@@ -67,3 +67,9 @@ def test_logprobs_as_json() -> None:
         }
     ]
     assert logprobs_json(None) == "null"
+
+
+def test_logprobs_of_vllms_that_had_numbers_alone() -> None:
+    assert json.loads(logprobs_json([{5: -0.5}])) == [
+        {"5": {"logprob": -0.5, "rank": None, "decoded_token": None}}
+    ]

@@ -223,7 +223,7 @@ def test_notes_add_up_and_are_taken_once(recorder: Recorder) -> None:
 
 def test_a_requests_clock_counts_tokens_and_times(recorder: Recorder) -> None:
     now = [10.0]
-    clock = RequestClock(recorder, 1, lambda: now[0])
+    clock = RequestClock(recorder, 1, 1, lambda: now[0])
     for when, num_tokens, reason in ((10.5, 1, None), (10.7, 2, None), (11.0, 1, "length")):
         now[0] = when
         clock.note(FakeOutput([FakeCompletion(0, "x", (7,) * num_tokens, finish_reason=reason)]))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -178,7 +179,7 @@ class World:
             "text": text,
             "token_ids": token_ids,
             "cumulative_logprob": None,
-            "logprobs": None,
+            "logprobs": {} if self.version == Version("0.2.0") else None,
             "finish_reason": "stop" if last else None,
         }
         completion = self.facts.object_of("CompletionOutput", values)
@@ -287,6 +288,51 @@ def test_generation(make_world: Any, version: str, engine: str, stream: bool) ->
         if world.facts.has(f"{engine}.generate({name})"):
             assert given[name] == value
     assert world.handlers.last(f"{engine}.abort")["request_id"] == "id"
+
+
+@pytest.mark.parametrize(("version", "engine"), ENGINES)
+def test_token_ids_as_a_prompt(make_world: Any, version: str, engine: str) -> None:
+    world = make_world(version)
+
+    async def run() -> None:
+        adapter = world.start(engine, None)
+        params = adapter.make_params(Sampling({"max_tokens": 2, "n": 1}), False, logprobs=False)
+        job = GenerateJob("id", adapter.make_prompt([7, 8], []), params)
+        await collect(adapter.generate(job))
+
+    asyncio.run(run())
+    given = world.handlers.last(f"{engine}.generate")
+    prompt = given.get("prompt", given.get("inputs"))
+    if world.facts.has(f"{engine}.generate(prompt_token_ids)"):
+        assert (prompt, given["prompt_token_ids"]) == (None, [7, 8])
+    else:
+        assert prompt == {"prompt_token_ids": [7, 8]}
+
+
+@pytest.mark.parametrize("version", [version for version, engine in ENGINES if engine == "AsyncLLMEngine"])
+def test_a_prompt_that_the_v0_engine_passes_over_is_refused(make_world: Any, version: str) -> None:
+    world = make_world(version)
+    passed_over = SimpleNamespace(index=0, text="", token_ids=(), finish_reason="length")
+    output = SimpleNamespace(outputs=[passed_over], finished=True, prompt_token_ids=[1] * 99)
+    world.handlers.handlers["AsyncLLMEngine.generate"] = lambda _: [output]
+
+    async def run() -> None:
+        adapter = world.start("AsyncLLMEngine", Sink())
+        params = adapter.make_params(Sampling({"max_tokens": 2, "n": 1}), False, logprobs=False)
+        await collect(adapter.generate(GenerateJob("id", "prompt", params)))
+
+    with pytest.raises(RequestError, match=r"prompt of 99 tokens .*max_model_len 77"):
+        asyncio.run(run())
+
+
+def test_loras_need_no_platform(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_world("0.5.3.post1")
+    # 0.5.3 and 0.5.5 have platforms that cannot tell a CPU, the first knew none at all.
+    for platform in (None, SimpleNamespace(is_cuda=lambda: True), SimpleNamespace(is_cpu=lambda: False)):
+        module = ModuleType("vllm.platforms")
+        monkeypatch.setattr(module, "current_platform", platform, raising=False)
+        monkeypatch.setitem(sys.modules, "vllm.platforms", module)
+        assert selection.leave_a_slot({"model": "m"}, 2) == {"model": "m"}
 
 
 @pytest.mark.parametrize(("version", "engine"), ENGINES)
