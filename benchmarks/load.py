@@ -23,6 +23,10 @@ class Load:
     step: int = 1
 
     @property
+    def name(self) -> str:
+        return f"{self.concurrency} concurrent, {'streaming' if self.stream else 'one answer'}"
+
+    @property
     def workers(self) -> range:
         return range(self.first, self.concurrency, self.step)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import title
 from benchmarks.plan import LABELS
-
-Figures = dict[str, Any]
+from benchmarks.ratios import are_paired, find_ratio, find_run
 
 
 def write_report(path: Path, results: dict[str, Any], plot: bool) -> None:
@@ -34,8 +34,8 @@ def _lines(results: dict[str, Any], image: Path | None) -> Iterator[str]:
     yield ""
     arguments = ", ".join(f"{name}={value}" for name, value in results["engine_args"].items())
     yield (
-        f"Closed loop, {load['max_tokens']} tokens per answer, temperature 0, {load['repetitions']} repetitions of "
-        f"{load['seconds']:g} s, medians. Engine arguments of every target: {arguments}. "
+        f"Closed loop, {load['max_tokens']} tokens per answer, temperature 0, {_order(load)} "
+        f"Engine arguments of every target: {arguments}. "
         "Figures are ratios within this run; the machine differs from day to day."
     )
     yield ""
@@ -43,6 +43,7 @@ def _lines(results: dict[str, Any], image: Path | None) -> Iterator[str]:
         yield f"![Throughput and first token]({image.name})"
         yield ""
     yield from _section("Tokens per second", results, _tokens)
+    yield from _against_others(results)
     yield from _section("First token, p50 / p99, ms", results, _first, streaming=True)
     yield from _section("Between tokens, p50, ms", results, _pace, streaming=True)
     yield from _section("Whole answer, p50 / p99, ms", results, _latency)
@@ -56,60 +57,94 @@ def _lines(results: dict[str, Any], image: Path | None) -> Iterator[str]:
         yield note
 
 
+def _order(load: dict[str, Any]) -> str:
+    count, seconds = load.get("rounds", load.get("repetitions")), f"{load['seconds']:g} s"
+    if not load.get("in_turns"):
+        return f"{count} repetitions of {seconds}, medians."
+    return (
+        f"{count} rounds, medians. All targets are up, and in each round each has {seconds} of load, in an order "
+        "that rotates; only one has load at a time. A ratio is the median of the rounds' ratios, with the "
+        "smallest and the largest."
+    )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What a table shows of one target at one load."""
+
+    run: dict[str, Any]
+    raw: dict[str, Any] | None  # the raw engine's, None for itself or where it was not measured
+    paired: bool
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        return dict(self.run["median"])
+
+    def ratio(self, figure: str) -> str:
+        found = find_ratio(self.run, self.raw, figure, self.paired) if self.raw else None
+        return f" ({found})" if found else ""
+
+
 def _section(
-    heading: str, results: dict[str, Any], show: Callable[[Figures, Figures], str], streaming: bool = False
+    heading: str, results: dict[str, Any], show: Callable[[Cell], str], streaming: bool = False
 ) -> Iterator[str]:
-    points = sorted({run["concurrency"] for target in results["targets"].values() for run in target["runs"]})
+    rows = []
+    for stream in (True,) if streaming else (False, True):
+        for name in results["targets"]:
+            rows.append((LABELS[name][stream], [_cell(results, name, stream, p) for p in _points(results)]))
+    yield from _table(heading, results, [(label, [show(c) if c else "" for c in row]) for label, row in rows])
+
+
+def _table(heading: str, results: dict[str, Any], rows: list[tuple[str, list[str]]]) -> Iterator[str]:
+    """Yield a table with a column for each number of requests; rows without anything in them are left out."""
+    points = _points(results)
     yield f"## {heading}"
     yield ""
     yield "| concurrent | " + " | ".join(str(point) for point in points) + " |"
     yield "|---" * (len(points) + 1) + "|"
-    for stream in (True,) if streaming else (False, True):
-        raw = _figures(results, "engine", stream)
-        for name in results["targets"]:
-            figures = _figures(results, name, stream)
-            if figures:
-                cells = [show(figures[p], raw.get(p, {})) if p in figures else "" for p in points]
-                yield f"| {LABELS[name][stream]} | " + " | ".join(cells) + " |"
+    for label, cells in rows:
+        if any(cells):
+            yield f"| {label} | " + " | ".join(cells) + " |"
     yield ""
 
 
-def _figures(results: dict[str, Any], name: str, stream: bool) -> dict[int, Figures]:
-    runs = results["targets"].get(name, {}).get("runs", [])
-    return {run["concurrency"]: run["median"] for run in runs if run["stream"] == stream}
+def _points(results: dict[str, Any]) -> list[int]:
+    return sorted({run["concurrency"] for target in results["targets"].values() for run in target["runs"]})
 
 
-def _ratio(value: float, raw: float | None) -> str:
-    return f" ({value / raw:.2f}x)" if raw and value != raw else ""
+def _cell(results: dict[str, Any], name: str, stream: bool, concurrency: int) -> Cell | None:
+    run = find_run(results, name, stream, concurrency)
+    raw = find_run(results, "engine", stream, concurrency) if name != "engine" else None
+    return Cell(run, raw, are_paired(results)) if run else None
 
 
-def _tokens(figures: Figures, raw: Figures) -> str:
-    value = figures["tokens_per_second"]
-    return f"{value:,.0f}{_ratio(value, raw.get('tokens_per_second'))}"
+def _tokens(cell: Cell) -> str:
+    return f"{cell.figures['tokens_per_second']:,.0f}{cell.ratio('tokens_per_second')}"
 
 
-def _first(figures: Figures, raw: Figures) -> str:
-    if figures.get("first_token_p50") is None:
+def _first(cell: Cell) -> str:
+    p50, p99 = cell.figures.get("first_token_p50"), cell.figures.get("first_token_p99")
+    if p50 is None or p99 is None:
         return ""
-    p50, p99 = figures["first_token_p50"], figures["first_token_p99"]
-    return f"{p50 * 1000:,.1f} / {p99 * 1000:,.1f}{_ratio(p50, raw.get('first_token_p50'))}"
+    return f"{p50 * 1000:,.1f} / {p99 * 1000:,.1f}{cell.ratio('first_token_p50')}"
 
 
-def _pace(figures: Figures, raw: Figures) -> str:  # noqa: ARG001  (one signature for all)
-    return f"{figures['inter_token_p50'] * 1000:,.2f}" if figures.get("inter_token_p50") else ""
+def _pace(cell: Cell) -> str:
+    pace = cell.figures.get("inter_token_p50")
+    return f"{pace * 1000:,.2f}" if pace else ""
 
 
-def _latency(figures: Figures, raw: Figures) -> str:  # noqa: ARG001
-    if not figures.get("latency_p50"):
-        return ""
-    return f"{figures['latency_p50'] * 1000:,.0f} / {figures['latency_p99'] * 1000:,.0f}"
+def _latency(cell: Cell) -> str:
+    p50, p99 = cell.figures.get("latency_p50"), cell.figures.get("latency_p99")
+    return f"{p50 * 1000:,.0f} / {p99 * 1000:,.0f}" if p50 and p99 else ""
 
 
-def _messages(figures: Figures, raw: Figures) -> str:  # noqa: ARG001
-    return f"{figures.get('messages_per_request', 0):.3g}"
+def _messages(cell: Cell) -> str:
+    return f"{cell.figures.get('messages_per_request', 0):.3g}"
 
 
-def _cpu(figures: Figures, raw: Figures) -> str:  # noqa: ARG001
+def _cpu(cell: Cell) -> str:
+    figures = cell.figures
     parts = {name[5:]: value for name, value in figures.items() if name.startswith("cpu: ") and value}
     split = (
         f" ({', '.join(f'{name} {value:.3f}' for name, value in parts.items())})" if len(parts) > 1 else ""
@@ -117,15 +152,41 @@ def _cpu(figures: Figures, raw: Figures) -> str:  # noqa: ARG001
     return f"{figures.get('cpu_seconds_per_1000_tokens', 0):.3f}{split}"
 
 
+def _against_others(results: dict[str, Any]) -> Iterator[str]:
+    """Yield how our backend compares to the other servers, where they took turns."""
+    if not are_paired(results):
+        return
+    rows = []
+    for stream in (False, True):
+        for other in ("openai", "other"):
+            cells = []
+            for point in _points(results):
+                ours, theirs = (find_run(results, name, stream, point) for name in ("triton", other))
+                ratio = (
+                    find_ratio(ours, theirs, "tokens_per_second", paired=True) if ours and theirs else None
+                )
+                cells.append(str(ratio or ""))
+            rows.append((f"{LABELS['triton'][stream]} / {LABELS[other][stream]}", cells))
+    if any(any(cells) for _, cells in rows):
+        yield from _table("Throughput of our backend, of that of other servers", results, rows)
+
+
 def _starts(results: dict[str, Any]) -> Iterator[str]:
+    idle = are_paired(results)
     yield "## Start and stop"
     yield ""
-    yield "| target | start to ready, s | stop, s | exit code |"
-    yield "|---|---|---|---|"
+    yield "| target | start to ready, s | stop, s | exit code |" + (" busy cores when idle |" if idle else "")
+    yield "|---" * (5 if idle else 4) + "|"
     for name, target in results["targets"].items():
-        stop = target["stop"]
         label = LABELS[name][0].rsplit(",", 1)[0]
-        yield f"| {label} | {target['start_to_ready']:.1f} | {stop['seconds']:.1f} | {stop['exit_code']} |"
+        # A run that was killed has not stopped its targets.
+        stop = target.get("stop")
+        cells = [f"{target['start_to_ready']:.1f}"]
+        cells += [f"{stop['seconds']:.1f}", str(stop["exit_code"])] if stop else ["", ""]
+        if idle:
+            shares = [run["idle_cpu_share"] for run in target["runs"] if run["idle_cpu_share"] is not None]
+            cells.append(f"{max(shares):.3f}" if shares else "")
+        yield f"| {label} | {' | '.join(cells)} |"
     yield ""
 
 

@@ -20,6 +20,10 @@ class StartFailure(Exception):
     """A server did not get ready."""
 
 
+class TargetEnded(Exception):
+    """A target that was up is not any more."""
+
+
 class Server:
     """One server process and what it started, in a session of its own."""
 
@@ -62,13 +66,15 @@ class Server:
             )
         while (status := get_status(self._port, self._path)) != 200:
             if self._process.poll() is not None:
-                msg = f"ended with exit code {self._process.returncode} before it was ready; {self._tail()}"
+                msg = (
+                    f"ended with exit code {self._process.returncode} before it was ready; {tail(self._log)}"
+                )
                 raise StartFailure(msg)
             if status == 500:
-                msg = f"answers {self._path} with an internal error; {self._tail()}"
+                msg = f"answers {self._path} with an internal error; {tail(self._log)}"
                 raise StartFailure(msg)
             if time.monotonic() - began > READY_WITHIN:
-                msg = f"not ready after {READY_WITHIN:.0f} s; {self._tail()}"
+                msg = f"not ready after {READY_WITHIN:.0f} s; {tail(self._log)}"
                 raise StartFailure(msg)
             time.sleep(POLL)
         return time.monotonic() - began
@@ -79,19 +85,35 @@ class Server:
             return 0.0, None
         began = time.monotonic()
         code: int | None = None
-        with suppress(ProcessLookupError):
-            self._process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            code = self._process.wait(STOP_WITHIN)
-        took = time.monotonic() - began
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        try:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(STOP_WITHIN)
+            took = time.monotonic() - began
+        finally:
+            kill_group(self._process.pid)
+            self._process.wait()
         return took, code
 
-    def _tail(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:]
-        return "its log ends:\n" + "\n".join(lines)
+    def check(self) -> None:
+        """Raise TargetEnded when the process is not there any more."""
+        code = self._process.poll() if self._process is not None else None
+        if code is not None:
+            msg = f"ended with exit code {code}; {tail(self._log)}"
+            raise TargetEnded(msg)
+
+
+def tail(log: Path) -> str:
+    """Return the end of a log, for a message."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-25:]
+    return "its log ends:\n" + "\n".join(lines)
+
+
+def kill_group(leader: int) -> None:
+    """Kill what a leader of a session has left behind, and itself."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
 
 
 def get_status(port: int, path: str) -> int:

@@ -1,10 +1,12 @@
-"""CPU time of a server's front end: all its processes but the engine's own."""
+"""CPU time of a target's processes: of all, and of its front end, which is all but the engine's own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import psutil
+
+from benchmarks.target import Usage
 
 # What vLLM calls the processes that compute; without setproctitle they are spawned Pythons.
 _ENGINE_TITLES = ("VLLM::EngineCore", "VLLM::Worker", "multiprocessing.spawn")
@@ -12,31 +14,18 @@ STUB = "triton_python_backend_stub"
 WORKER = "backends/vllm/worker.py"
 
 
-@dataclass(frozen=True)
-class Usage:
-    """CPU-seconds so far, by process."""
-
-    seconds: dict[str, float]
-
-    def since(self, earlier: Usage) -> dict[str, float]:
-        """Return what was used in between, by the names of the processes."""
-        used: dict[str, float] = {}
-        for key, value in self.seconds.items():
-            name = key.split(":", 1)[1]
-            used[name] = round(used.get(name, 0.0) + value - earlier.seconds.get(key, 0.0), 3)
-        return used
-
-
 def front_end(root: int) -> Usage:
     """Return the CPU time used by the tree below and including `root`, without the engine."""
-    seconds: dict[str, float] = {}
-    for process in _front_end_processes(psutil.Process(root)):
-        try:
-            times = process.cpu_times()
-            seconds[f"{process.pid}:{_name(process)}"] = times.user + times.system
-        except psutil.Error:
-            continue
-    return Usage(seconds)
+    return _usage(_front_end_processes(psutil.Process(root)))
+
+
+def everything(root: int) -> Usage:
+    """Return the CPU time used by the tree below and including `root`, none of one that has ended."""
+    try:
+        process = psutil.Process(root)
+        return _usage([process, *process.children(recursive=True)])
+    except psutil.NoSuchProcess:
+        return Usage({})
 
 
 def find_backend(root: int) -> dict[str, int]:
@@ -66,6 +55,17 @@ def _front_end_processes(process: psutil.Process) -> list[psutil.Process]:
         if not any(engine in title for engine in _ENGINE_TITLES):
             found += _front_end_processes(child)
     return found
+
+
+def _usage(processes: Iterable[psutil.Process]) -> Usage:
+    seconds: dict[str, float] = {}
+    for process in processes:
+        try:
+            times = process.cpu_times()
+            seconds[f"{process.pid}:{_name(process)}"] = times.user + times.system
+        except psutil.Error:
+            continue
+    return Usage(seconds)
 
 
 def _name(process: psutil.Process) -> str:
