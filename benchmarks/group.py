@@ -60,14 +60,18 @@ class Group:
         """Warm every target up for a load, once."""
         for runner in list(self._up):
             self._attempt(runner, lambda: runner.warm_up(load))  # noqa: B023  (called at once)
+            self._settle(runner)
 
     def take_turns(self, load: Load, number: int, rounds: int) -> None:
         """Put the load on each target once; who is first changes with the number of the round."""
         figures = {}
         for runner in rotate(self._up, number):
             found = self._attempt(runner, lambda: self._take_turn(runner, load, number))  # noqa: B023
+            self._settle(runner)
             if found is not None:
                 figures[runner.name] = found
+        if not figures:
+            return
         self._journal.save()
         self._journal.say(f"{load.name}, round {number + 1} of {rounds}: {_line(figures)}")
 
@@ -82,6 +86,10 @@ class Group:
                 if other is not runner:
                     stack.enter_context(other.idling())
             return runner.take_turn(load, number)
+
+    def _settle(self, runner: Runner) -> None:
+        if runner in self._up and len(self._up) > 1:
+            runner.settle()
 
     def _attempt(self, runner: Runner, action: Callable[[], Item]) -> Item | None:
         try:

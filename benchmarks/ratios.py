@@ -48,3 +48,8 @@ def find_run(results: dict[str, Any], name: str, stream: bool, concurrency: int)
         if run["stream"] == stream and run["concurrency"] == concurrency:
             return dict(run)
     return None
+
+
+def find_points(results: dict[str, Any]) -> list[int]:
+    """Return the numbers of concurrent requests that were measured."""
+    return sorted({run["concurrency"] for target in results["targets"].values() for run in target["runs"]})

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.machine import title
 from benchmarks.plan import LABELS
-from benchmarks.ratios import are_paired, find_ratio, find_run
+from benchmarks.ratios import are_paired, find_points, find_ratio, find_run
 
 
 def write_report(path: Path, results: dict[str, Any], plot: bool) -> None:
@@ -91,13 +91,15 @@ def _section(
     rows = []
     for stream in (True,) if streaming else (False, True):
         for name in results["targets"]:
-            rows.append((LABELS[name][stream], [_cell(results, name, stream, p) for p in _points(results)]))
+            rows.append(
+                (LABELS[name][stream], [_cell(results, name, stream, p) for p in find_points(results)])
+            )
     yield from _table(heading, results, [(label, [show(c) if c else "" for c in row]) for label, row in rows])
 
 
 def _table(heading: str, results: dict[str, Any], rows: list[tuple[str, list[str]]]) -> Iterator[str]:
     """Yield a table with a column for each number of requests; rows without anything in them are left out."""
-    points = _points(results)
+    points = find_points(results)
     yield f"## {heading}"
     yield ""
     yield "| concurrent | " + " | ".join(str(point) for point in points) + " |"
@@ -106,10 +108,6 @@ def _table(heading: str, results: dict[str, Any], rows: list[tuple[str, list[str
         if any(cells):
             yield f"| {label} | " + " | ".join(cells) + " |"
     yield ""
-
-
-def _points(results: dict[str, Any]) -> list[int]:
-    return sorted({run["concurrency"] for target in results["targets"].values() for run in target["runs"]})
 
 
 def _cell(results: dict[str, Any], name: str, stream: bool, concurrency: int) -> Cell | None:
@@ -160,7 +158,7 @@ def _against_others(results: dict[str, Any]) -> Iterator[str]:
     for stream in (False, True):
         for other in ("openai", "other"):
             cells = []
-            for point in _points(results):
+            for point in find_points(results):
                 ours, theirs = (find_run(results, name, stream, point) for name in ("triton", other))
                 ratio = (
                     find_ratio(ours, theirs, "tokens_per_second", paired=True) if ours and theirs else None
@@ -168,7 +166,7 @@ def _against_others(results: dict[str, Any]) -> Iterator[str]:
                 cells.append(str(ratio or ""))
             rows.append((f"{LABELS['triton'][stream]} / {LABELS[other][stream]}", cells))
     if any(any(cells) for _, cells in rows):
-        yield from _table("Throughput of our backend, of that of other servers", results, rows)
+        yield from _table("Throughput of our backend over that of other servers", results, rows)
 
 
 def _starts(results: dict[str, Any]) -> Iterator[str]:

@@ -33,7 +33,7 @@ def describe(plan: Plan) -> str:
     order = "taking turns, all up" if plan.in_turns else "one at a time"
     return (
         f"{', '.join(plan.targets)}, {order}: {len(plan.loads)} loads, {plan.rounds} rounds of {plan.seconds:g} s, "
-        f"{plan.seconds_of_load / 60:.0f} minutes of load; starting, stopping and the last answers come on top"
+        f"{plan.seconds_of_load / 60:.1f} minutes of load; starting, stopping and the last answers come on top"
     )
 
 

@@ -11,8 +11,12 @@ from typing import Any
 from benchmarks.load import Load
 from benchmarks.observe import counter
 from benchmarks.plan import WARM_UP_SECONDS
-from benchmarks.record import Record
-from benchmarks.target import Target
+from benchmarks.record import IDLE_CPU_LIMIT, Record
+from benchmarks.target import Target, Usage
+
+# Seconds: how long a target that was asked has to become quiet, and how often it is looked at.
+SETTLE_WITHIN = 3.0
+SETTLE_STEP = 0.2
 
 
 class Runner:
@@ -47,13 +51,21 @@ class Runner:
         self._answered += figures["tokens"]
         return figures
 
+    def settle(self) -> None:
+        """Wait until the target is quiet: after its last answer a worker of vLLM spins for a second."""
+        until = time.monotonic() + SETTLE_WITHIN
+        while time.monotonic() < until:
+            began, before = time.monotonic(), self._target.everything()
+            time.sleep(SETTLE_STEP)
+            if self._burned_since(before) <= IDLE_CPU_LIMIT * (time.monotonic() - began):
+                return
+
     @contextmanager
     def idling(self) -> Iterator[None]:
         """Measure what the target burns while another one has its turn."""
         began, before = time.monotonic(), self._target.everything()
         yield
-        burned = sum(self._target.everything().since(before).values())
-        self._records[-1].add_idle(burned, time.monotonic() - began)
+        self._records[-1].add_idle(self._burned_since(before), time.monotonic() - began)
 
     def observe(self) -> None:
         """Keep what the target says of itself."""
@@ -88,3 +100,6 @@ class Runner:
                 f"{self.name}: vllm:generation_tokens_total says {counted}, the clients got {answered}"
             )
         return found
+
+    def _burned_since(self, before: Usage) -> float:
+        return sum(self._target.everything().since(before).values())

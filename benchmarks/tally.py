@@ -92,7 +92,7 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def medians(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the median of every figure over the repetitions."""
+    """Return the median of every figure over the rounds."""
     names = {name for summary in summaries for name in summary}
     result: dict[str, Any] = {}
     for name in sorted(names):
