@@ -31,10 +31,12 @@ class FakeTarget(Target):
     refuses: bool = False
     counts: int | None = None  # what its counter says of the tokens, if it has one
     idle_cores: float = 0.0
+    spins: int = 0  # how many times it is found busy after a turn
     hears: Callable[[str], None] = lambda _: None
     log: list[str] = field(default_factory=list)  # shared by all: what was asked of whom
     turns: int = 0
     burned: float = 0.0
+    spinning: int = 0
 
     def start(self) -> float:
         self.log.append(f"{self.name} starts")
@@ -53,6 +55,7 @@ class FakeTarget(Target):
             msg = "ended with exit code 1"
             raise TargetEnded(msg)
         self.hears(self.name)
+        self.spinning = self.spins
         speed = self.speeds[min(turn, len(self.speeds) - 1)]
         seconds = load.max_tokens / speed
         return Tally(load.max_tokens, [Answer(1.0, 1 + seconds / 10, 1 + seconds, load.max_tokens, 1)])
@@ -65,8 +68,9 @@ class FakeTarget(Target):
         return Usage({})
 
     def everything(self) -> Usage:
-        # Called before and after another one's turn, which takes next to no time here.
-        self.burned += self.idle_cores
+        # Called twice for each look, which takes next to no time here.
+        self.burned += self.idle_cores + (1.0 if self.spinning else 0.0)
+        self.spinning = max(0, self.spinning - 1)
         return Usage({"1:fake": self.burned})
 
     def observe(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import runner
 from benchmarks.plan import Plan, find_memory_problem
 from tests.unit.bench.conftest import Runs
 
@@ -107,6 +108,13 @@ def test_idle_target_that_burns_cpu_is_a_problem(run_fakes: Runs) -> None:
 def test_idle_targets_that_sleep_are_said_to(run_fakes: Runs) -> None:
     results = run_fakes()
     assert [target["runs"][0]["idle_cpu_share"] for target in results["targets"].values()] == [0, 0, 0]
+
+
+def test_next_turn_begins_when_the_last_target_is_quiet(
+    run_fakes: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SETTLE_WITHIN", 5.0)
+    assert run_fakes({"engine": {"spins": 10}})["problems"] == []
 
 
 def test_results_are_on_disk_after_every_round(run_fakes: Runs, plan: Plan) -> None:
