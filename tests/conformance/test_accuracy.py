@@ -15,8 +15,9 @@ from tritonbuild.spec import BuildSpec
 
 PROMPTS = ["The most dangerous animal is", "The capital of France is", "The future of AI is"]
 SAMPLING: dict[str, Any] = {"temperature": 0, "top_p": 1, "max_tokens": 24, "logprobs": 2}
-# Our numbers travel as JSON and FP32; the engine's batches differ from run to run.
-PRECISION = 1e-3
+# Our numbers travel as JSON and FP32; the engine's batches differ from run to run, and with them the last bits of
+# what it computes in half precision.
+PRECISION, HALF = 1e-3, 1e-2
 
 
 @pytest.fixture(scope="package")
@@ -59,14 +60,15 @@ def test_text_is_the_engines_own(fleet: Fleet, baseline: dict[str, Any], lora: s
     ]
 
 
-def test_logprobs_are_the_engines_own(fleet: Fleet, baseline: dict[str, Any]) -> None:
+def test_logprobs_are_the_engines_own(fleet: Fleet, spec: BuildSpec, baseline: dict[str, Any]) -> None:
+    precision = HALF if spec.is_cuda else PRECISION
     for prompt, expected in zip(PROMPTS, baseline["answers"][""], strict=True):
         answer = fleet.infer(prompt, return_logprobs=True, sampling_parameters=json.dumps(SAMPLING))
         positions = json.loads(answer.last("logprobs")[0])
         found = [{token: entry["logprob"] for token, entry in position.items()} for position in positions]
         assert len(found) == len(expected["logprobs"])
         for ours, theirs in zip(found, expected["logprobs"], strict=True):
-            assert ours == pytest.approx(theirs, abs=PRECISION)
+            assert ours == pytest.approx(theirs, abs=precision)
 
 
 def test_model_without_lora_says_the_same(fleet: Fleet, baseline: dict[str, Any]) -> None:

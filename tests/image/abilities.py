@@ -19,6 +19,7 @@ SINCE = {
     "scheduler statistics": Version("0.5.3.post1"),
     "logit_bias": Version("0.6.3.post1"),
     "structured outputs": Version("0.6.3.post1"),
+    "V1": Version("0.8.1"),
     "runner": Version("0.10.1.1"),
     "kv_cache_memory_bytes": Version("0.10.2"),
 }

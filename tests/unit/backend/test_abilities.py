@@ -51,7 +51,15 @@ def tells_of_its_scheduler(facts: Facts) -> bool:
     return "add_logger" in engine.get("methods", {}) or "vllm.v1.engine.async_llm" in facts.modules
 
 
+def runs_v1(facts: Facts) -> bool:
+    """Whether the engine of a server is V1 unless a variable says otherwise."""
+    if "vllm.v1.engine.async_llm" not in facts.modules:
+        return False
+    return facts.modules["vllm.envs"]["VLLM_USE_V1"] != "0"
+
+
 HAS: dict[str, Callable[[Facts], bool]] = {
+    "V1": runs_v1,
     # Engines have one of their own.
     "seed": lambda facts: "seed" in sampling_parameters(facts),
     "token ids": takes_token_ids,
