@@ -30,11 +30,12 @@ Weights = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
 
 @dataclass(frozen=True)
 class Size:
-    """How wide the model is: as small as can be, unless told otherwise."""
+    """How wide the model is (as small as can be, unless told otherwise), and what its weights are drawn with."""
 
     hidden: int = 64
     heads: int = 2
     ffn: int = 128
+    seed: int = 2024
 
     @property
     def factor(self) -> float:
@@ -104,7 +105,7 @@ def _config(size: Size) -> dict[str, Any]:
 
 def _weights(size: Size) -> Weights:
     hidden, ffn, scale = size.hidden, size.ffn, 0.2 * size.factor
-    random = np.random.default_rng(2024)
+    random = np.random.default_rng(size.seed)
     ones = np.ones(hidden, dtype=np.float32)
     weights: Weights = {
         "model.embed_tokens.weight": _normal(random, 1.0, VOCABULARY, hidden),

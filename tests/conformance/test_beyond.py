@@ -13,7 +13,6 @@ from tests.conformance.fleet import Fleet
 
 PROMPT = "The capital of France is"
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 12}
-GIVEN = pytest.mark.engine_has("token ids")
 # Longer than any test waits.
 ENDLESS: dict[str, Any] = {"temperature": 0, "max_tokens": 230, "ignore_eos": True}
 
@@ -22,7 +21,6 @@ def sampling(**values: Any) -> dict[str, str]:
     return {"sampling_parameters": json.dumps(values)}
 
 
-@GIVEN
 def test_token_ids_are_those_of_the_text_and_can_be_continued(fleet: Fleet) -> None:
     told = fleet.infer(PROMPT, **sampling(**GREEDY), exclude_input_in_output=True, return_token_ids=True)
     ids = json.loads(told.last("token_ids")[0])
@@ -53,18 +51,10 @@ def test_each_sequence_has_its_token_ids(fleet: Fleet) -> None:
         assert sum(len(json.loads(ids[index])) for ids in answer.tensors("token_ids")) == 9
 
 
-@GIVEN
 @pytest.mark.parametrize("ids", [[-1], [10**6], [2**40]])
 def test_token_id_that_the_model_has_not_is_refused(fleet: Fleet, ids: list[int]) -> None:
     wrong = streams.infer(fleet.address, fleet.model, {"input_token_ids": ids})
     assert "token id" in wrong.message().lower()
-    assert fleet.answer(PROMPT)
-
-
-@pytest.mark.engine_lacks("token ids")
-def test_engine_that_takes_no_token_ids_says_so(fleet: Fleet) -> None:
-    message = streams.infer(fleet.address, fleet.model, {"input_token_ids": [65, 66]}).message()
-    assert message == 'input "input_token_ids" is not available with this vLLM'
     assert fleet.answer(PROMPT)
 
 

@@ -15,7 +15,6 @@ SINCE = {
     "enable_lora": Version("0.3.0"),
     "seed": Version("0.3.3"),
     "min_tokens": Version("0.4.0.post1"),
-    "token ids": Version("0.4.3"),
     "scheduler statistics": Version("0.5.3.post1"),
     "logit_bias": Version("0.6.3.post1"),
     "structured outputs": Version("0.6.3.post1"),

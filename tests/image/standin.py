@@ -14,8 +14,9 @@ from tritonbuild.spec import BuildSpec
 
 ROOT = "/standin"
 # As the conformance tests have it, and of a width that every attention and LoRA kernel has; eight heads can be
-# shared by up to eight GPUs.
-WIDE = Size(hidden=512, heads=8, ffn=1024)
+# shared by up to eight GPUs. In the texts that conformance tests compare no two tokens are nearly as likely with this
+# seed: their logits are 0.014 apart or more, and half precision, which rounds otherwise in another batch, has steps of 0.002 there.
+WIDE = Size(hidden=512, heads=8, ffn=1024, seed=331)
 NARROW = Size()
 MAX_NUM_SEQS = 16
 # The share of a GPU's memory that an engine may take: enough on 16 GB, and several fit.

@@ -37,15 +37,6 @@ def fields(facts: Facts, module: str, name: str) -> set[str]:
     return {*told.get("fields", ()), *told.get("arguments", ())}
 
 
-def takes_token_ids(facts: Facts) -> bool:
-    """Before, `generate` took them as an argument of their own, and our backend has no use of that."""
-    engine = (
-        facts.modules.get("vllm.engine.async_llm_engine", {}).get("classes", {}).get("AsyncLLMEngine", {})
-    )
-    generate = engine.get("methods", {}).get("generate")
-    return generate is None or "prompt_token_ids=" not in generate["parameters"]
-
-
 def tells_of_its_scheduler(facts: Facts) -> bool:
     engine = facts.modules.get("vllm.engine.llm_engine", {}).get("classes", {}).get("LLMEngine", {})
     return "add_logger" in engine.get("methods", {}) or "vllm.v1.engine.async_llm" in facts.modules
@@ -62,7 +53,6 @@ HAS: dict[str, Callable[[Facts], bool]] = {
     "V1": runs_v1,
     # Engines have one of their own.
     "seed": lambda facts: "seed" in sampling_parameters(facts),
-    "token ids": takes_token_ids,
     "scheduler statistics": tells_of_its_scheduler,
     "structured outputs": lambda facts: bool(
         {"guided_decoding", "structured_outputs"} & sampling_parameters(facts)
