@@ -6,6 +6,7 @@ target that fails leaves, and the others go on.
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -27,10 +28,18 @@ def measure_group(names: Iterable[str], plan: Plan, make: MakeTarget, journal: J
         group = Group(journal)
         for name in names:
             group.start(name, plan, make, stack)
+        began, done, total = time.monotonic(), 0, len(plan.loads) * plan.rounds
         for load in plan.loads:
             group.warm_up(load)
             for number in range(plan.rounds):
-                group.take_turns(load, number, plan.rounds)
+                figures = group.take_turns(load, number)
+                if not figures:
+                    return
+                journal.save()
+                done += 1
+                left = (time.monotonic() - began) / done * (total - done) / 60
+                where = f"{load.name}, round {number + 1} of {plan.rounds}"
+                journal.say(f"{where}: {_line(figures)}; {left:.1f} min of rounds left")
         group.observe()
 
 
@@ -62,18 +71,18 @@ class Group:
             self._attempt(runner, lambda: runner.warm_up(load))  # noqa: B023  (called at once)
             self._settle(runner)
 
-    def take_turns(self, load: Load, number: int, rounds: int) -> None:
-        """Put the load on each target once; who is first changes with the number of the round."""
+    def take_turns(self, load: Load, number: int) -> dict[str, dict[str, Any]]:
+        """Put the load on each target once; who is first changes with the number of the round.
+
+        Returns the figures by target, empty when none is up any more.
+        """
         figures = {}
         for runner in rotate(self._up, number):
             found = self._attempt(runner, lambda: self._take_turn(runner, load, number))  # noqa: B023
             self._settle(runner)
             if found is not None:
                 figures[runner.name] = found
-        if not figures:
-            return
-        self._journal.save()
-        self._journal.say(f"{load.name}, round {number + 1} of {rounds}: {_line(figures)}")
+        return figures
 
     def observe(self) -> None:
         """Ask each target for what it says of itself."""
