@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ LABELS = {
 WARM_UP_SECONDS = 1.0
 # What vLLM takes of a GPU unless told otherwise; it grew from 0.9 to 0.92.
 _DEFAULT_GPU_SHARE = 0.92
+# The rest is for what engines take beside their share.
+_GPU_FILLED = 0.95
 
 
 @dataclass(frozen=True)
@@ -100,11 +103,11 @@ def find_memory_problem(plan: Plan) -> str | None:
     """Return why the engines do not fit on one GPU side by side, None when they do."""
     count = max(len(group) for group in plan.groups)
     share = float(plan.engine_args.get("gpu_memory_utilization", _DEFAULT_GPU_SHARE))
-    if count == 1 or share * count <= 0.95:
+    if count == 1 or share * count <= _GPU_FILLED:
         return None
     return (
         f"{count} engines side by side want {share:g} of the GPU's memory each: set --engine-arg "
-        f"gpu_memory_utilization={0.95 / count:.2f} or less, or ask for --one-at-a-time"
+        f"gpu_memory_utilization={math.floor(100 * _GPU_FILLED / count) / 100} or less, or ask for --one-at-a-time"
     )
 
 

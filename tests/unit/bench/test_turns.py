@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from dataclasses import replace
 from typing import Any
@@ -161,6 +162,14 @@ def test_engines_that_do_not_fit_side_by_side_are_refused(
     arguments = {} if share is None else {"gpu_memory_utilization": share}
     problem = find_memory_problem(replace(plan, engine_args=arguments, in_turns=in_turns))
     assert (problem is None) == fits
+
+
+def test_share_that_is_proposed_fits(plan: Plan) -> None:
+    problem = find_memory_problem(plan)
+    share = re.search(r"gpu_memory_utilization=([0-9.]+)", problem or "")
+    assert share is not None
+    fitting = replace(plan, engine_args={"gpu_memory_utilization": float(share[1])})
+    assert find_memory_problem(fitting) is None
 
 
 def test_work_of_a_plan_is_known_before(plan: Plan) -> None:
