@@ -22,6 +22,7 @@ from triton_vllm.sampling import Sampling
 # Where a version does not tell its context length.
 DEFAULT_MAX_MODEL_LEN = 8192
 TOKEN_IDS = "prompt_token_ids"
+LOOPBACK = "127.0.0.1"
 
 
 class V0Engine:
@@ -153,8 +154,23 @@ def _takes_images(generate_keywords: frozenset[str]) -> bool:
     return True
 
 
+def _do_without_a_network() -> None:
+    """Let versions up to 0.4.0 start on a host that has no address: they ask for one that goes outside."""
+    for name in ("vllm.utils", "vllm.engine.llm_engine"):
+        try:
+            module: Any = importlib.import_module(name)
+            get_ip = module.get_ip
+        except (ImportError, AttributeError):
+            continue
+        try:
+            get_ip()
+        except OSError:
+            module.get_ip = lambda: LOOPBACK
+
+
 def start(arguments: Mapping[str, Any], stats: StatsSink | None) -> V0Engine:
     """Start the engine. Must run on the loop that will use it. Raises what vLLM raises."""
     from vllm.engine.arg_utils import AsyncEngineArgs
 
+    _do_without_a_network()
     return V0Engine(AsyncEngineArgs(**arguments), stats)

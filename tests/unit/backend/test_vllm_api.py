@@ -325,6 +325,27 @@ def test_a_prompt_that_the_v0_engine_passes_over_is_refused(make_world: Any, ver
         asyncio.run(run())
 
 
+@pytest.mark.parametrize("name", ["vllm.utils", "vllm.engine.llm_engine"])
+def test_the_v0_engine_starts_without_a_network(
+    make_world: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = make_world("0.3.0")
+
+    def get_ip() -> str:
+        msg = "Network is unreachable"
+        raise OSError(msg)
+
+    module = ModuleType(name)
+    monkeypatch.setattr(module, "get_ip", get_ip, raising=False)
+    monkeypatch.setitem(sys.modules, name, module)
+
+    async def run() -> None:
+        world.start("AsyncLLMEngine", None)
+
+    asyncio.run(run())
+    assert module.get_ip() == "127.0.0.1"
+
+
 def test_loras_need_no_platform(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     make_world("0.5.3.post1")
     # 0.5.3 and 0.5.5 have platforms that cannot tell a CPU, the first knew none at all.
