@@ -58,6 +58,7 @@ class Starter(Protocol):
         mounts: Mapping[Path, str] | None = None,
         publish: Sequence[int] = (),
         gpus: bool = False,
+        environment: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> AbstractContextManager[Place]: ...
 
@@ -161,11 +162,12 @@ class BundleStarter:
         mounts: Mapping[Path, str] | None = None,
         publish: Sequence[int] = (),
         gpus: bool = False,
+        environment: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> Iterator[Place]:
         """Start it; ``publish`` shares the host's network, where each server gets ports of its own.
 
-        Of an engine's ``settings`` only ``user`` and ``environment`` mean something here.
+        Of an engine's ``settings`` only ``user`` means something here.
         """
         script = self.folder / "start.sh"
         words = list(command or self.command)
@@ -175,7 +177,7 @@ class BundleStarter:
         options = [] if publish else ["--no-network"]
         options += [] if gpus else ["--no-gpu"]
         options += ["--user", settings["user"]] if settings.get("user") else []
-        for name, value in settings.get("environment", {}).items():
+        for name, value in (environment or {}).items():
             options += ["--env", f"{name}={value}"]
         for source, target in (mounts or {}).items():
             options += ["--bind", f"{source}:{target}:ro"]

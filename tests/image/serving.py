@@ -275,6 +275,7 @@ def running(
     mounts: Mapping[Path, str] | None = None,
     publish: Sequence[int] = (),
     gpus: bool = False,
+    environment: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> Iterator[Container]:
     """Start a container, with no network unless ports are published, and remove it afterwards.
@@ -288,7 +289,7 @@ def running(
     if not publish:
         settings.setdefault("network_mode", "none")
     settings.setdefault("shm_size", SHARED_MEMORY)
-    container = DockerContainer(str(image.id), **settings)
+    container = DockerContainer(str(image.id), **settings).with_envs(**(environment or {}))
     if command is not None:
         container.with_command(list(command))
     for source, target in (mounts or {}).items():
