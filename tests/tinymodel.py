@@ -153,7 +153,8 @@ def _byte_characters() -> list[str]:
 
 def _write_tensors(path: Path, tensors: Weights) -> None:
     """Write a safetensors file: the length of a JSON header, the header, the numbers."""
-    header: dict[str, Any] = {}
+    # transformers before 5 reads no file that does not say so.
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, tensor in tensors.items():
         header[name] = {

@@ -28,6 +28,7 @@ def baseline(fleet: Fleet, spec: BuildSpec) -> dict[str, Any]:
         "engine": {**engine_arguments(spec), **lora_arguments(spec)},
         "prompts": PROMPTS,
         "sampling": SAMPLING,
+        "vectors": has(spec, "runner"),
         "loras": {name: [f"{ROOT}/loras/{name}", number] for name, number in loras.items()},
     }
     printed = check_output(fleet.container, ["python3", f"{SCRIPTS}/baseline.py", json.dumps(orders)])
