@@ -122,7 +122,7 @@ def describe_image(
         },
         "lock": {"sha256": lock_sha256, "cutoff": spec.as_of.isoformat()} if spec.engine else None,
         "overrides": [o.model_dump(mode="json") for o in spec.overrides],
-        "excludes": [e.model_dump(mode="json") for e in spec.excludes],
+        "excludes": [e.model_dump(mode="json", exclude_none=True) for e in spec.excludes],
         "conflicts": [c.model_dump(mode="json") for c in spec.conflicts],
         "model": model,
         "unverified": list(spec.unverified),

@@ -36,7 +36,14 @@ class Override(Reasoned):
 
 
 class Exclude(Reasoned):
+    """A package that the lock leaves out.
+
+    ``stand_in`` is the list, as module:NAME, that what cannot be imported without the package takes out of it;
+    the image gets a module in which it is empty.
+    """
+
     package: Name
+    stand_in: Annotated[str, StringConstraints(pattern=r"^[a-z_]+\.[a-z_]+:[A-Z_]+$")] | None = None
 
 
 class CutoffException(Reasoned):

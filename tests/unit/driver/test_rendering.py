@@ -241,6 +241,17 @@ def test_free_text_of_the_matrix_never_reaches_a_dockerfile(cpu: BuildSpec, rend
     assert render_dockerfile(changed) == rendered["24.08-cpu-pypi"]
 
 
+def test_what_vllm_imports_of_a_package_that_is_left_out_is_there_and_empty(rendered: dict[str, str]) -> None:
+    wanted = """mkdir pyairports; \\
+    echo "AIRPORT_LIST = []" > pyairports/airports.py; \\
+"""
+    text = rendered["24.10-cuda-pypi"]
+    # Before it is compiled to byte code and dated.
+    assert text.index("--requirement /run/requirements.lock") < text.index(wanted) < text.index("compileall")
+    # vLLM 0.5.3 starts without.
+    assert "airports" not in rendered["24.08-cuda-pypi"]
+
+
 def test_an_undefined_name_in_a_template_is_an_error(cpu: BuildSpec) -> None:
     environment = make_environment()
     environment.loader = jinja2.DictLoader({"Dockerfile.j2": "FROM {{ spec.base.reff }}"})
