@@ -147,7 +147,8 @@ def _takes_images(generate_keywords: frozenset[str]) -> bool:
         return False
     for module in ("vllm.sequence", "vllm.multimodal.base"):
         try:
-            if hasattr(importlib.import_module(module), "MultiModalData"):
+            # Later something else has this name, which is no class.
+            if isinstance(getattr(importlib.import_module(module), "MultiModalData", None), type):
                 return False
         except ImportError:
             continue

@@ -309,6 +309,34 @@ def test_token_ids_as_a_prompt(make_world: Any, version: str, engine: str) -> No
         assert prompt == {"prompt_token_ids": [7, 8]}
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "taken"),
+    [
+        ("vllm.sequence", type("MultiModalData", (), {}), False),  # as 0.4.3 has it
+        ("vllm.multimodal.base", type("MultiModalData", (), {}), False),  # 0.5.0
+        ("vllm.multimodal.base", None, True),  # 0.5.3
+        ("vllm.multimodal.base", int | list[int], True),  # 0.5.5
+    ],
+)
+def test_images_go_to_the_v0_engines_that_take_them(
+    make_world: Any, monkeypatch: pytest.MonkeyPatch, module: str, name: Any, taken: bool
+) -> None:
+    world = make_world("0.5.5")
+    fake = ModuleType(module)
+    monkeypatch.setattr(fake, "MultiModalData", name, raising=False)
+    monkeypatch.setitem(sys.modules, module, fake)
+
+    async def run() -> Any:
+        return world.start("AsyncLLMEngine", None)
+
+    adapter = asyncio.run(run())
+    if taken:
+        assert adapter.make_prompt("p", ["i"]) == {"prompt": "p", "multi_modal_data": {"image": "i"}}
+    else:
+        with pytest.raises(RequestError, match="not available"):
+            adapter.make_prompt("p", ["i"])
+
+
 @pytest.mark.parametrize("version", [version for version, engine in ENGINES if engine == "AsyncLLMEngine"])
 def test_a_prompt_that_the_v0_engine_passes_over_is_refused(make_world: Any, version: str) -> None:
     world = make_world(version)

@@ -247,7 +247,9 @@ def test_what_vllm_imports_of_a_package_that_is_left_out_is_there_and_empty(rend
 """
     text = rendered["24.10-cuda-pypi"]
     # Before it is compiled to byte code and dated.
-    assert text.index("--requirement /run/requirements.lock") < text.index(wanted) < text.index("-m compileall")
+    assert (
+        text.index("--requirement /run/requirements.lock") < text.index(wanted) < text.index("-m compileall")
+    )
     # vLLM 0.5.3 starts without.
     assert "airports" not in rendered["24.08-cuda-pypi"]
 
