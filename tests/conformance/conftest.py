@@ -12,7 +12,7 @@ import pytest
 
 from tests.conformance.fleet import Fleet
 from tests.conformance.repository import REPOSITORY, ROOT, SILENT, write_all
-from tests.image.abilities import has
+from tests.image.abilities import counts_others, has
 from tests.image.conftest import (  # noqa: F401  (shared)
     _engine_fits,
     address,
@@ -45,6 +45,8 @@ def files(spec: BuildSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="package")
 def fleet(start: Starter, spec: BuildSpec, gpus: bool, files: Path) -> Iterator[Fleet]:
     """A server with all models under explicit control."""
+    if counts_others(spec):
+        pytest.skip(f"engines of vLLM {spec.vllm} with the same arguments do not fit on one GPU")
     models = (*MODELS, "embedding" if has(spec, "runner") else SILENT)
     command = [
         "tritonserver",

@@ -16,8 +16,8 @@ from tritonbuild.spec import BuildSpec
 PROMPTS = ["The most dangerous animal is", "The capital of France is", "The future of AI is"]
 SAMPLING: dict[str, Any] = {"temperature": 0, "top_p": 1, "max_tokens": 24, "logprobs": 2}
 # Our numbers travel as JSON and FP32; the engine's batches differ from run to run, and with them the last bits of
-# what it computes in half precision.
-PRECISION, HALF = 1e-3, 1e-2
+# what it computes in half precision: logits of up to 32 come in steps of up to 1/64 there (0.0102 seen on an H100).
+PRECISION, HALF = 1e-3, 1 / 32
 
 
 @pytest.fixture(scope="package")

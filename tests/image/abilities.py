@@ -24,6 +24,11 @@ SINCE = {
 }
 
 
+def counts_others(spec: BuildSpec) -> bool:
+    """Tell whether the row's vLLM takes what other processes hold of a GPU for its own engine's."""
+    return Version("0.3.0") <= Version(spec.vllm) < Version("0.3.3")
+
+
 def has(spec: BuildSpec, ability: str) -> bool:
     """Tell whether the row's vLLM has an ability, one of SINCE."""
     return Version(spec.vllm) >= SINCE[ability]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.image.abilities import has
+from tests.image.abilities import counts_others, has
 from tests.image.repository import config_text, make_readable, write_model
 from tests.tinymodel import CONTEXT, Size, write_tiny_model
 from tritonbuild.spec import BuildSpec
@@ -37,9 +37,17 @@ def tiny_size(spec: BuildSpec) -> Size:
     return WIDE if spec.is_cuda else NARROW
 
 
-def engine_arguments(spec: BuildSpec, model: str) -> dict[str, Any]:
-    """Return the arguments of an engine that leaves room for others."""
-    memory = {"gpu_memory_utilization": GPU_SHARE} if spec.is_cuda else {"kv_cache_memory_bytes": 16 << 20}
+def engine_arguments(spec: BuildSpec, model: str, beside: int = 0) -> dict[str, Any]:
+    """Return the arguments of an engine that leaves room for others.
+
+    Some vLLMs have to be told how many of such engines run on the GPU already.
+    """
+    shares = 1 + beside if counts_others(spec) else 1
+    memory = (
+        {"gpu_memory_utilization": shares * GPU_SHARE}
+        if spec.is_cuda
+        else {"kv_cache_memory_bytes": 16 << 20}
+    )
     # Without it, vLLM captures CUDA graphs, which takes its time.
     eager = {"enforce_eager": True} if has(spec, "enforce_eager") else {}
     return {

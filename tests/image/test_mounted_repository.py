@@ -24,7 +24,7 @@ from tests.image.serving import (
     parse_events,
     stop,
 )
-from tests.image.standin import StandIn
+from tests.image.standin import StandIn, engine_arguments
 from tritonbuild.spec import BuildSpec
 
 MODEL = "mounted_model"
@@ -46,7 +46,7 @@ def mounted(
     """The image with a mounted repository, a random uid and published ports."""
     folder = tmp_path_factory.mktemp("repository")
     if standin:
-        arguments, mounts = standin.arguments, standin.mounts
+        arguments, mounts = engine_arguments(spec, standin.arguments["model"], beside=1), standin.mounts
     else:
         arguments = json.loads(check_output(box, ["cat", f"{REPOSITORY}/vllm_model/1/model.json"]))
         mounts = {}

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.image.abilities import counts_others
 from tests.image.cuda.gpus import Gpu, read_gpus
 from tests.image.cuda.repository import REPOSITORY, ROOT, write_all
 from tests.image.places import Place, Starter
@@ -36,9 +37,15 @@ def gpu_list(gpu_box: Place) -> list[Gpu]:
 
 @pytest.fixture(scope="package")
 def gpu_server(
-    start: Starter, spec: BuildSpec, gpus: bool, tmp_path_factory: pytest.TempPathFactory
+    start: Starter,
+    spec: BuildSpec,
+    gpus: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Server]:
     """A server in which no model is loaded yet."""
+    if counts_others(spec):
+        request.getfixturevalue("server")
     folder = tmp_path_factory.mktemp("gpu")
     write_all(folder, spec)
     command = ["tritonserver", f"--model-repository={REPOSITORY}", "--model-control-mode=explicit"]

@@ -26,7 +26,8 @@ def write_all(root: Path, spec: BuildSpec) -> None:
     write_tiny_model(root / "tiny", size)
     for name, seed in LORAS.items():
         write_lora(root / "loras" / name, seed, size)
-    arguments = engine_arguments(spec, f"{ROOT}/tiny")
+    # Beside the server that the other tests ask.
+    arguments = engine_arguments(spec, f"{ROOT}/tiny", beside=1)
 
     def write(name: str, more: dict[str, Any] | None = None, *, count: int = 1, **parameters: str) -> Path:
         write_model(

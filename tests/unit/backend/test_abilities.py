@@ -101,3 +101,15 @@ def test_models_of_the_tests_have_arguments_that_the_engine_knows(
 
 def test_the_oldest_and_the_newest_rows_are_among_those_that_are_looked_at() -> None:
     assert {"0.2.0", "0.3.0", "0.5.3.post1", "0.5.5"} <= set(ROWS)
+
+
+def test_second_engine_of_a_vllm_that_counts_others_is_told_a_larger_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda, "write_tiny_model", lambda folder, size: folder.mkdir(parents=True))
+    shares = {}
+    for version in ("0.2.3", "0.3.0", "0.4.0.post1", "0.5.3.post1"):
+        cuda.write_all(tmp_path / version, ROWS[version])
+        model = json.loads((tmp_path / version / "repository/model/1/model.json").read_text(encoding="utf-8"))
+        shares[version] = model["gpu_memory_utilization"]
+    assert shares == {name: standin.GPU_SHARE * (2 if name == "0.3.0" else 1) for name in shares}
