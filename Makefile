@@ -2,13 +2,14 @@
 RELEASE ?= 24.08
 FLAGS   ?=
 PYTHON  ?= python3
+VLLM    ?= 0.5.3.post1
 ROWS    ?= *-cpu-pypi
 BENCH_IMAGE ?= tritonserver:$(RELEASE)-vllm-python-py3-cpu
 BENCH_FLAGS ?=
 VENV    := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help image test test-unit test-daemon test-release lint render lock check check-locks reproduce soak api-facts bench release clean
+.PHONY: help image test test-unit test-engines test-daemon test-release lint render lock check check-locks reproduce soak api-facts bench release clean
 
 help: ## show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,6 +23,9 @@ test: lint check test-unit ## everything: lint, unit tests, build the image, smo
 
 test-unit: venv ## unit tests only: no engine, no network, seconds
 	$(VENV)/python -m pytest tests/unit
+
+test-engines: venv ## the adapters on a real engine, built for this CPU: make test-engines VLLM=0.5.3.post1; 6 GB, minutes
+	$$($(VENV)/python -m tests.engines.cpu_engine $(VLLM)) -m pytest tests/engines -v
 
 test-daemon: venv ## what needs an engine, minutes and 15 GB: servers out of stand-ins, a row built twice, vLLM put into containers
 	$(VENV)/python -m pytest tests/daemon -v

@@ -73,9 +73,11 @@ class Running:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return self._loop.run_until_complete(asyncio.wait_for(work, 120))
 
-    def job(self, prompt: Any, stream: bool, logprobs: bool = False, **sampling: Any) -> GenerateJob:
+    def job(
+        self, prompt: Any, stream: bool, logprobs: bool = False, structured: Any = None, **sampling: Any
+    ) -> GenerateJob:
         self._number += 1
-        params = self.engine.make_params(Sampling(sampling), stream, logprobs)
+        params = self.engine.make_params(Sampling(sampling, structured), stream, logprobs)
         return GenerateJob(f"request-{self._number}", prompt, params)
 
     def generate(self, prompt: Any, stream: bool, logprobs: bool = False, **sampling: Any) -> list[Output]:

@@ -67,6 +67,7 @@ def test_the_best_of_several_sequences_is_known_at_the_end(
     (output,) = running.generate(PROMPT, stream, n=2, best_of=3, max_tokens=5, ignore_eos=True, **ranking)
     assert output.finished
     assert [completion.index for completion in output.outputs] == [0, 1]
+    assert output.outputs[0].text != output.outputs[1].text
     assert [len(completion.token_ids) for completion in output.outputs] == [5, 5]
 
 
@@ -170,6 +171,29 @@ def test_more_sequences_than_run_at_once_hold_up_nobody(running: Running) -> Non
         assert "16" in str(error)  # noqa: PT017
     else:
         assert len(output.outputs) == 17
+    assert running.generate(PROMPT, False, max_tokens=2)[-1].finished
+
+
+@pytest.mark.parametrize("name", ["logprobs", "prompt_logprobs"])
+def test_no_logprobs_but_those_of_the_tokens(running: Running, name: str) -> None:
+    if name in running.engine.fields:
+        assert running.generate(PROMPT, True, max_tokens=2, **{name: 0})[-1].finished
+    assert running.generate(PROMPT, False, max_tokens=2)[-1].finished
+
+
+def test_an_answer_keeps_to_a_choice(running: Running) -> None:
+    if not {"guided_decoding", "structured_outputs"} & set(running.engine.fields):
+        with pytest.raises(RequestError, match="not available"):
+            running.generate(PROMPT, False, structured={"choice": ["w00007"]})
+        return
+    (output,) = running.generate(PROMPT, False, structured={"choice": ["w00007", "w00009"]}, max_tokens=4)
+    assert output.outputs[0].text.strip() in ("w00007", "w00009")
+
+
+def test_a_pattern_that_is_none_is_refused(running: Running) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        running.generate(PROMPT, False, structured={"regex": "("}, max_tokens=4)
+    assert isinstance(common.translate(caught.value), RequestError), caught.value
     assert running.generate(PROMPT, False, max_tokens=2)[-1].finished
 
 

@@ -15,7 +15,7 @@ SINCE = {
     "enable_lora": Version("0.3.0"),
     "seed": Version("0.3.3"),
     "min_tokens": Version("0.4.0.post1"),
-    "scheduler statistics": Version("0.5.3.post1"),
+    "scheduler statistics": Version("0.3.3"),
     "logit_bias": Version("0.6.3.post1"),
     "structured outputs": Version("0.6.3.post1"),
     "V1": Version("0.8.1"),

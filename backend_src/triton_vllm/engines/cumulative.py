@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from triton_vllm.engines.deltas import Deltas
-from triton_vllm.engines.interface import Output, StatsSink
+from triton_vllm.engines.interface import Completion, Output, StatsSink
 from triton_vllm.engines.request_clock import RequestClock
 
 
@@ -50,6 +50,14 @@ async def follow(
             last = output
     if last is not None:
         if params.ranked:
-            for rank, completion in enumerate(last.outputs):
-                completion.index = rank
+            last.outputs = _choose(last.outputs, params.n)
         yield last
+
+
+def _choose(completions: Sequence[Completion], n: int) -> Sequence[Completion]:
+    """Return the n best and number them by that; 0.6 and later return all that were made."""
+    if len(completions) > n:
+        completions = sorted(completions, key=lambda made: made.cumulative_logprob or 0.0, reverse=True)[:n]
+    for rank, completion in enumerate(completions):
+        completion.index = rank
+    return completions

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from triton_vllm.engines import common, v0_limits
+from triton_vllm.engines import common, v0_limits, v0_stats
 from triton_vllm.engines.cumulative import CumulativeParams, follow
 from triton_vllm.engines.interface import (
     Embedding,
@@ -40,16 +40,14 @@ class V0Engine:
 
         self._llm = AsyncLLMEngine.from_engine_args(engine_args)
         self._stats = stats
-        if stats is not None and hasattr(self._llm, "add_logger"):
-            from triton_vllm.engines.v0_stats import make_logger
-
-            self._llm.add_logger("triton", make_logger(stats))
-            # Costs time at every step, for a registry that nobody reads.
-            self._llm.remove_logger("prometheus")
+        if stats is not None:
+            v0_stats.listen(self._llm, stats)
         self._params = common.Params()
         self.fields: Mapping[str, Field] = self._params.fields
         self._generate_keywords = common.keywords_of(AsyncLLMEngine.generate)
-        self._limits = v0_limits.read_limits(getattr(self._llm, "engine", None))
+        engine = getattr(self._llm, "engine", None)
+        v0_limits.contain_errors(engine)
+        self._limits = v0_limits.read_limits(engine)
         self._images = _takes_images(self._generate_keywords)
         encode = getattr(AsyncLLMEngine, "encode", None)
         self._encode_keywords = common.keywords_of(encode) if encode else None
@@ -73,7 +71,10 @@ class V0Engine:
     def make_params(self, sampling: Sampling, stream: bool, logprobs: bool) -> CumulativeParams:
         params = self._params.make(sampling, None, logprobs)
         v0_limits.check_params(params, self._limits)
-        return CumulativeParams(params, stream, v0_limits.is_ranked(params))
+        if getattr(params, "prompt_logprobs", None) == 0:
+            # Nobody is told of them, and 0.4.3 dies of a zero.
+            params.prompt_logprobs = None
+        return CumulativeParams(params, stream, v0_limits.is_ranked(params, self._limits))
 
     def make_prompt(self, prompt: str | Sequence[int], images: Sequence[Any]) -> Any:
         if images and not self._images:

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from triton_vllm.errors import RequestError
+from triton_vllm.errors import RequestError, one_line
 
+# How models are called that make vectors, as tasks and as runners.
+POOLING = frozenset({"pooling", "embedding", "embed", "score", "classify", "reward"})
 EMPTY = "Error generating stream: the prompt is empty"
 
 
@@ -39,6 +41,26 @@ def read_limits(engine: Any) -> Limits:
     )
 
 
+def contain_errors(engine: Any) -> None:
+    """Let whatever goes wrong while a request is taken in be that request's error alone.
+
+    From 0.4.1 on a ValueError is; anything else (a broken grammar with 0.6.3, say) would end the engine.
+    """
+    take_in = getattr(engine, "add_request_async", None)
+    if take_in is None:
+        return
+
+    async def add_request_async(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await take_in(*args, **kwargs)
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(one_line(error)) from error
+
+    engine.add_request_async = add_request_async
+
+
 def find_tasks(engine: Any) -> frozenset[str] | None:
     """Return what a model can do, as early versions tell it; asked for anything else, they die."""
     model = getattr(engine, "model_config", None)
@@ -47,7 +69,7 @@ def find_tasks(engine: Any) -> frozenset[str] | None:
     runner = getattr(model, "runner_type", None) or getattr(model, "task", None)
     if not isinstance(runner, str):
         return None
-    return frozenset({"generate" if runner == "generate" else "embed"})
+    return frozenset({"embed" if runner in POOLING else "generate"})
 
 
 def check_params(params: Any, limits: Limits) -> None:
@@ -71,7 +93,7 @@ def check_token_ids(token_ids: Sequence[int], limits: Limits) -> None:
     if not token_ids:
         raise RequestError(EMPTY)
     if limits.vocab_size is not None:
-        for token_id in token_ids:
+        for token_id in (min(token_ids), max(token_ids)):
             if not 0 <= token_id < limits.vocab_size:
                 msg = f"Error generating stream: token id {token_id} is out of vocabulary"
                 raise RequestError(msg)
@@ -90,10 +112,13 @@ def count_sequences(params: Any) -> int:
     return int(getattr(params, "best_of", None) or params.n or 1)
 
 
-def is_ranked(params: Any) -> bool:
+def is_ranked(params: Any, limits: Limits) -> bool:
     """Return whether the engine chooses its answer among more sequences, so that it is known at the end."""
     returned = getattr(params, "_real_n", None) or params.n or 1
-    return bool(getattr(params, "use_beam_search", False)) or count_sequences(params) > returned
+    if getattr(params, "use_beam_search", False) or count_sequences(params) > returned:
+        return True
+    # 0.6.3 numbers sequences by how likely they are so far, so that a number is now this one, now that.
+    return returned > 1 and hasattr(params, "_real_n") and limits.max_sequences is not None
 
 
 def _check_length_penalty(penalty: float, longest: int) -> None:

@@ -37,7 +37,11 @@ CLASSES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "vllm.engine.arg_utils": {"EngineArgs": ("create_engine_config",), "AsyncEngineArgs": ()},
     "vllm.engine.async_llm_engine": {"AsyncLLMEngine": ("*",)},
     "vllm.engine.llm_engine": {"LLMEngine": ("add_logger", "remove_logger")},
-    "vllm.engine.metrics": {"Stats": (), "StatLoggerBase": ("*",)},
+    "vllm.engine.metrics": {
+        "Stats": (),
+        "StatLogger": ("log", "_log_prometheus", "_log_prometheus_interval"),
+        "StatLoggerBase": ("*",),
+    },
     "vllm.engine.metrics_types": {"Stats": (), "StatLoggerBase": ("*",)},
     "vllm.lora.request": {"LoRARequest": ()},
     "vllm.outputs": dict.fromkeys(

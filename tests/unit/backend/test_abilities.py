@@ -38,8 +38,8 @@ def fields(facts: Facts, module: str, name: str) -> set[str]:
 
 
 def tells_of_its_scheduler(facts: Facts) -> bool:
-    engine = facts.modules.get("vllm.engine.llm_engine", {}).get("classes", {}).get("LLMEngine", {})
-    return "add_logger" in engine.get("methods", {}) or "vllm.v1.engine.async_llm" in facts.modules
+    telling = ("LLMEngine.add_logger", "StatLogger._log_prometheus", "AsyncLLM")
+    return any(facts.has(path) for path in telling)
 
 
 def runs_v1(facts: Facts) -> bool:

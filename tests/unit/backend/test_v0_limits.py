@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from triton_vllm.engines import v0_limits
+from triton_vllm.engines.cumulative import CumulativeParams, follow
 from triton_vllm.engines.v0_limits import Limits
 from triton_vllm.errors import RequestError
+
+from .fakes import FakeCompletion, FakeOutput
+
+MADE = ((0, "good", -2.0), (1, "bad", -3.0), (2, "best", -1.0))
 
 
 def params(**values: Any) -> SimpleNamespace:
@@ -53,6 +60,7 @@ def test_what_a_model_can_do() -> None:
         ({"task": "embedding"}, {"embed"}),
         ({"task": "embed", "runner_type": "pooling"}, {"embed"}),
         ({"task": "generate"}, {"generate"}),
+        ({"task": "transcription", "runner_type": "transcription"}, {"generate"}),
         ({"task": "generate", "runner_type": "generate"}, {"generate"}),
     ):
         assert v0_limits.find_tasks(engine(**model)) == expected
@@ -99,11 +107,43 @@ def test_prompts_that_the_model_cannot_read() -> None:
         v0_limits.check_token_ids([], Limits())
 
 
+@pytest.mark.parametrize("error", [KeyError("grammar"), AssertionError(), ValueError("grammar")])
+def test_what_goes_wrong_with_a_request_is_the_error_that_vllm_gives_to_it_alone(error: Exception) -> None:
+    async def take_in(request_id: str, *, params: int) -> int:
+        if params < 0:
+            raise error
+        return params
+
+    engine = SimpleNamespace(add_request_async=take_in)
+    v0_limits.contain_errors(engine)
+    assert asyncio.run(engine.add_request_async("id", params=3)) == 3
+    with pytest.raises(ValueError, match=r"grammar|AssertionError"):
+        asyncio.run(engine.add_request_async("id", params=-1))
+    v0_limits.contain_errors(None)
+
+
 def test_an_answer_that_is_chosen_among_more_is_known_at_the_end() -> None:
-    assert not v0_limits.is_ranked(params(n=2, best_of=2))
-    assert not v0_limits.is_ranked(params(n=2, best_of=None))
-    assert v0_limits.is_ranked(params(n=1, best_of=2))
-    assert v0_limits.is_ranked(params(n=2, best_of=2, use_beam_search=True))
+    limits = Limits(max_sequences=16)
+    assert not v0_limits.is_ranked(params(n=2, best_of=2), limits)
+    assert not v0_limits.is_ranked(params(n=2, best_of=None), limits)
+    assert v0_limits.is_ranked(params(n=1, best_of=2), limits)
+    assert v0_limits.is_ranked(params(n=2, best_of=2, use_beam_search=True), limits)
     # As 0.6 has it: n is what the engine makes, and the number to return stands elsewhere.
-    assert v0_limits.is_ranked(params(n=3, best_of=3, _real_n=2))
-    assert not v0_limits.is_ranked(params(n=2, best_of=2, _real_n=2))
+    assert v0_limits.is_ranked(params(n=3, best_of=3, _real_n=2), Limits())
+    assert not v0_limits.is_ranked(params(n=2, best_of=None, _real_n=None), Limits())
+    # An engine that runs the sequences of a request together numbers them anew with every output.
+    assert v0_limits.is_ranked(params(n=2, best_of=None, _real_n=None), limits)
+    assert not v0_limits.is_ranked(params(n=1, best_of=None, _real_n=None), limits)
+
+
+def test_the_best_are_chosen_where_the_engine_returns_all() -> None:
+    async def outputs() -> AsyncIterator[Any]:
+        made = [FakeCompletion(index, text, (1,), score, None, "stop") for index, text, score in MADE]
+        yield FakeOutput(made, True)
+
+    async def answer() -> Any:
+        asked = CumulativeParams(params(n=3, best_of=3, _real_n=2), stream=True, ranked=True)
+        return [output async for output in follow(outputs(), asked, None)]
+
+    (output,) = asyncio.run(answer())
+    assert [(made.index, made.text) for made in output.outputs] == [(0, "best"), (1, "good")]

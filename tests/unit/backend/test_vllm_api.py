@@ -37,6 +37,8 @@ OPTIONAL: Mapping[str, tuple[str, str]] = {
     "AsyncLLMEngine.generate(priority)": ("0.6.3.post1", "0.11.0"),
     "AsyncLLMEngine.generate(prompt_token_ids)": ("0.2.0", "0.4.3"),
     "AsyncLLMEngine.generate(trace_headers)": ("0.5.3.post1", "0.11.0"),
+    "StatLogger._log_prometheus": ("0.3.3", "0.5.3.post1"),
+    "StatLogger._log_prometheus_interval": ("0.3.3", "0.5.3.post1"),
     "AsyncLLM": ("0.6.6.post1", ""),
     "AsyncLLM.from_engine_args(stat_loggers)": ("0.6.6.post1", ""),
     "AsyncLLM.stat_loggers": ("0.6.6.post1", "0.10.1.1"),
@@ -87,6 +89,10 @@ V0_STEP = {
     "num_running_sys": 4,
     "num_waiting_sys": 5,
     "gpu_cache_usage_sys": 0.25,
+    # As versions before 0.4.3 name them.
+    "num_running": 4,
+    "num_waiting": 5,
+    "gpu_cache_usage": 0.25,
     "num_preemption_iter": 1,
     "time_queue_requests": [0.1],
     "time_prefill_requests": [0.2],
@@ -123,6 +129,20 @@ class Sink:
             self.observed[name].extend(values)
 
 
+class OneLogger:
+    """The logger that early versions have: of the registry and of the log, where its own methods feed the former."""
+
+    def log(self, stats: Any) -> None:
+        self._log_prometheus(stats)
+        self._log_prometheus_interval(prompt_throughput=1.0, generation_throughput=1.0)
+
+    def _log_prometheus(self, stats: Any) -> None:
+        pytest.fail("a registry that nobody reads was fed")
+
+    def _log_prometheus_interval(self, prompt_throughput: float, generation_throughput: float) -> None:
+        pytest.fail("a registry that nobody reads was fed")
+
+
 class World:
     """One version of vLLM, importable, with an engine that says `ab` to everything."""
 
@@ -157,6 +177,8 @@ class World:
             "model_config": config,
             "stat_loggers": [[object()]] if self.version >= Version("0.8.4") else [object(), object()],
         }
+        if self.facts.has("StatLogger"):
+            values["engine"].stat_logger = OneLogger()
         self.llm = cls.__new__(cls)
         vars(self.llm).update(vars(self.facts.object_of(cls.__name__, values)))
         return self.llm
@@ -290,6 +312,18 @@ def test_generation(make_world: Any, version: str, engine: str, stream: bool) ->
     assert world.handlers.last(f"{engine}.abort")["request_id"] == "id"
 
 
+def test_a_zero_that_vllm_0_4_3_dies_of(make_world: Any) -> None:
+    world = make_world("0.4.3")
+
+    async def run() -> Any:
+        return world.start("AsyncLLMEngine", None)
+
+    adapter = asyncio.run(run())
+    for given, expected in ((0, None), (2, 2)):
+        sampling = Sampling({"n": 1, "prompt_logprobs": given})
+        assert adapter.make_params(sampling, False, logprobs=False).params.prompt_logprobs == expected
+
+
 @pytest.mark.parametrize(("version", "engine"), ENGINES)
 def test_token_ids_as_a_prompt(make_world: Any, version: str, engine: str) -> None:
     world = make_world(version)
@@ -399,7 +433,7 @@ def test_metrics(make_world: Any, version: str, engine: str) -> None:
         in_steps += 1
         _step(world.facts, logger)
     if engine == "AsyncLLMEngine":
-        assert in_steps == world.facts.has("AsyncLLMEngine.add_logger")
+        assert in_steps == (world.facts.has("AsyncLLMEngine.add_logger") or world.facts.has("StatLogger"))
     else:
         assert in_steps == world.facts.has("PrometheusStatLogger.record")
     assert sink.counted["prompt_tokens_total"] == 3
@@ -413,7 +447,7 @@ def test_metrics(make_world: Any, version: str, engine: str) -> None:
             "num_requests_waiting": 5,
             "kv_cache_usage_perc": 0.25,
         }
-        assert sink.counted["num_preemptions_total"] == 1
+        assert sink.counted["num_preemptions_total"] == (world.version >= Version("0.4.3"))
     if in_steps and (engine == "AsyncLLM" or world.facts.has("Stats.time_queue_requests")):
         for name, value in (("queue", 0.1), ("prefill", 0.2), ("decode", 0.3)):
             assert sink.observed[f"request_{name}_time_seconds"] == [value]
@@ -423,6 +457,8 @@ def _loggers(world: World, engine: str) -> list[Any]:
     """Return the stat loggers that vLLM would now feed, made as it makes them."""
     calls = dict(world.handlers.calls)
     if engine == "AsyncLLMEngine":
+        if world.facts.has("StatLogger"):
+            return [world.llm.engine.stat_logger]
         # vLLM's own Prometheus logger is out, the one that prints stays.
         removed = calls.get("AsyncLLMEngine.remove_logger", {}).get("logger_name")
         assert removed == ("prometheus" if "AsyncLLMEngine.add_logger" in calls else None)
