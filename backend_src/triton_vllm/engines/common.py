@@ -146,6 +146,20 @@ def make_prompt(prompt: str | Sequence[int], images: Sequence[Any]) -> Any:
     return made
 
 
+def check_token_ids(token_ids: Sequence[int], vocab_size: int | None) -> None:
+    """Raise RequestError for a prompt that the model cannot read.
+
+    Early engines check nothing and die of it; vLLM 0.30 lets the first id beyond a vocabulary through.
+    """
+    if not token_ids:
+        msg = GENERATING + "the prompt is empty"
+        raise RequestError(msg)
+    for token_id in (min(token_ids), max(token_ids)):
+        if token_id < 0 or (vocab_size is not None and token_id >= vocab_size):
+            msg = GENERATING + f"token id {token_id} is out of vocabulary"
+            raise RequestError(msg)
+
+
 def freeze_environment() -> None:
     """Let vLLM read its environment variables once, not with every output of the engine.
 

@@ -97,11 +97,11 @@ class V0Engine:
     async def _check_prompt(self, prompt: Any) -> None:
         text = prompt if isinstance(prompt, str) else prompt.get("prompt")
         if text is None:
-            v0_limits.check_token_ids(prompt[TOKEN_IDS], self._limits)
+            common.check_token_ids(prompt[TOKEN_IDS], self._limits.vocab_size)
         elif not text.strip():
             # Whether anything is left of it for the model only its tokenizer knows.
             tokenizer = await self.get_tokenizer()
-            v0_limits.check_token_ids(tokenizer.encode(text), self._limits)
+            common.check_token_ids(tokenizer.encode(text), self._limits.vocab_size)
 
     async def _answered(self, outputs: AsyncIterator[Output]) -> AsyncIterator[Output]:
         """Pass on outputs; raise RequestError for a prompt that the engine passed over for its length."""

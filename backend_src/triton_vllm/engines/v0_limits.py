@@ -6,7 +6,6 @@ Its loop ends with any error but a ValueError, which it raises for little (seen 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,6 @@ from triton_vllm.errors import RequestError, one_line
 
 # How models are called that make vectors, as tasks and as runners.
 POOLING = frozenset({"pooling", "embedding", "embed", "score", "classify", "reward"})
-EMPTY = "Error generating stream: the prompt is empty"
 
 
 @dataclass(frozen=True)
@@ -86,17 +84,6 @@ def check_params(params: Any, limits: Limits) -> None:
                 raise RequestError(msg)
     if getattr(params, "use_beam_search", False) and limits.max_model_len is not None:
         _check_length_penalty(params.length_penalty, limits.max_model_len)
-
-
-def check_token_ids(token_ids: Sequence[int], limits: Limits) -> None:
-    """Raise RequestError for a prompt that the model cannot read."""
-    if not token_ids:
-        raise RequestError(EMPTY)
-    if limits.vocab_size is not None:
-        for token_id in (min(token_ids), max(token_ids)):
-            if not 0 <= token_id < limits.vocab_size:
-                msg = f"Error generating stream: token id {token_id} is out of vocabulary"
-                raise RequestError(msg)
 
 
 def check_images(count: int, limits: Limits) -> None:

@@ -44,6 +44,7 @@ class V1Engine:
         self.fields: Mapping[str, Field] = self._params.fields
         self._generate_keywords = common.keywords_of(AsyncLLM.generate)
         self._encode_keywords = common.keywords_of(AsyncLLM.encode)
+        self._vocab_size = _read_vocab_size(self._llm)
         self.description = "V1"
         self.merges = _has_collector()
 
@@ -64,12 +65,19 @@ class V1Engine:
         return common.make_prompt(prompt, images)
 
     def generate(self, job: GenerateJob) -> AsyncIterator[Output]:
+        self._check_prompt(job.prompt)
         extra = common.only(self._generate_keywords, common.generate_arguments(job))
         params = job.params.params if self._clocked else job.params
         outputs: AsyncIterator[Output] = self._llm.generate(job.prompt, params, job.request_id, **extra)
         return follow(outputs, job.params, self._stats) if self._clocked else outputs
 
+    def _check_prompt(self, prompt: Any) -> None:
+        # What stands for an image may have an id beyond the vocabulary.
+        if isinstance(prompt, dict) and "prompt_token_ids" in prompt and "multi_modal_data" not in prompt:
+            common.check_token_ids(prompt["prompt_token_ids"], self._vocab_size)
+
     async def embed(self, job: EmbedJob) -> Embedding:
+        self._check_prompt(job.prompt)
         return await common.embed(self._llm, self._encode_keywords, job, self._llm.model_config)
 
     async def get_tokenizer(self) -> Any:
@@ -86,6 +94,14 @@ class V1Engine:
 
     def shutdown(self) -> None:
         self._llm.shutdown()
+
+
+def _read_vocab_size(llm: Any) -> int | None:
+    """Return how many tokens the model knows, with those that adapters may add; None where that is not told."""
+    if not hasattr(llm.model_config, "get_vocab_size"):
+        return None
+    lora = getattr(getattr(llm, "vllm_config", None), "lora_config", None)
+    return int(llm.model_config.get_vocab_size()) + int(getattr(lora, "lora_extra_vocab_size", 0))
 
 
 def _has_collector() -> bool:

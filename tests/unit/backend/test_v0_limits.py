@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from triton_vllm.engines import v0_limits
+from triton_vllm.engines import common, v0_limits
 from triton_vllm.engines.cumulative import CumulativeParams, follow
 from triton_vllm.engines.v0_limits import Limits
 from triton_vllm.errors import RequestError
@@ -98,13 +98,13 @@ def test_parameters_that_do_no_harm() -> None:
 
 
 def test_prompts_that_the_model_cannot_read() -> None:
-    limits = Limits(vocab_size=100)
-    v0_limits.check_token_ids([0, 99], limits)
-    for token_ids, complaint in (([], "empty"), ([1, 100], "100"), ([-1], "-1")):
+    common.check_token_ids([0, 99], 100)
+    for token_ids, complaint in (([], "empty"), ([1, 100], "token id 100"), ([1, -1, 2], "token id -1")):
         with pytest.raises(RequestError, match=complaint):
-            v0_limits.check_token_ids(token_ids, limits)
+            common.check_token_ids(token_ids, 100)
+    common.check_token_ids([2**40], None)
     with pytest.raises(RequestError, match="empty"):
-        v0_limits.check_token_ids([], Limits())
+        common.check_token_ids([], None)
 
 
 @pytest.mark.parametrize("error", [KeyError("grammar"), AssertionError(), ValueError("grammar")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import sys
 from collections import Counter, defaultdict
@@ -170,7 +171,8 @@ class World:
 
     def _start(self, arguments: Mapping[str, Any]) -> Any:
         cls = arguments["cls"]
-        config = SimpleNamespace(max_model_len=77)
+        text = SimpleNamespace(vocab_size=99)
+        config = SimpleNamespace(max_model_len=77, hf_text_config=text, get_vocab_size=lambda: 99)
         values = {
             "background_loop": SimpleNamespace(done=lambda: False),
             "engine": SimpleNamespace(model_config=config, tokenizer="tokenizer"),
@@ -333,6 +335,14 @@ def test_token_ids_as_a_prompt(make_world: Any, version: str, engine: str) -> No
         params = adapter.make_params(Sampling({"max_tokens": 2, "n": 1}), False, logprobs=False)
         job = GenerateJob("id", adapter.make_prompt([7, 8], []), params)
         await collect(adapter.generate(job))
+        # The world's model knows 99 tokens. vLLM 0.30 would let 99 through, and die.
+        for token_ids in ([99], [-1], []):
+            with pytest.raises(RequestError):
+                await collect(
+                    adapter.generate(dataclasses.replace(job, prompt={"prompt_token_ids": token_ids}))
+                )
+        with pytest.raises(RequestError):
+            await adapter.embed(EmbedJob("id", {"prompt_token_ids": [99]}))
 
     asyncio.run(run())
     given = world.handlers.last(f"{engine}.generate")
