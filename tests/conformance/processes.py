@@ -34,7 +34,10 @@ def engines_of(fleet: Fleet, model: str) -> list[int]:
     """Return the processes of a model that run an engine: vLLM's own, or, for its V0 engine, our workers."""
     found = processes_of(fleet, model)
     own = [pid for pid, command in found if "EngineCore" in command]
-    return own or [pid for pid, command in found if WORKER in command]
+    workers = [pid for pid, command in found if WORKER in command]
+    # What a worker's engine forks has its command.
+    parents = {pid: parent for pid, parent, _ in list_processes(fleet)}
+    return own or [pid for pid in workers if parents.get(pid) not in workers]
 
 
 def wait_for(condition: Callable[[], object], seconds: float) -> bool:
