@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from benchmarks.load import Load
 from benchmarks.ratios import KEPT
 from benchmarks.tally import Tally, medians
 
-# More of a core than this, and an idle target disturbs the one that is measured.
-IDLE_CPU_LIMIT = 0.1
+# More of the CPUs than this, and an idle target disturbs the one that is measured.
+IDLE_CPU_SHARE = 0.05
 
 
 class Record:
@@ -71,6 +72,6 @@ class Record:
     def all_problems(self) -> list[str]:
         """Return what was wrong with the answers, and with the target while it had nothing to answer."""
         share = self.idle_cpu_share
-        if share is None or share <= IDLE_CPU_LIMIT:
+        if share is None or share <= IDLE_CPU_SHARE * len(os.sched_getaffinity(0)):
             return self.problems
         return [*self.problems, f"kept {share:.2f} cores busy while others were asked"]

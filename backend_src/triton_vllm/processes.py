@@ -43,6 +43,15 @@ def parent_of(pid: int) -> int | None:
     return int(fields[1]) if len(fields) > 1 else None
 
 
+def title_of(pid: int) -> bytes:
+    """Return the command line of a process, or what it calls itself; nothing when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
 def is_running(pid: int) -> bool:
     """Return whether a process exists and is no zombie."""
     fields = _stat(pid)
@@ -65,8 +74,4 @@ def _stat(pid: int) -> list[str]:
 
 def _is_resource_tracker(pid: int) -> bool:
     # It ends by itself, after it removed the shared memory that killed processes left behind.
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return b"resource_tracker" in file.read()
-    except OSError:
-        return False
+    return b"resource_tracker" in title_of(pid)

@@ -103,10 +103,11 @@ class Service:
             lane.stop(timeout=5.0)
 
     def _submit(self, request: Any, sender: Any) -> None:
-        if not self._accepting:
-            raise EngineUnavailable(STOPPING)
+        # An engine that died is why the model is being unloaded.
         if not self.healthy:
             raise EngineUnavailable(UNHEALTHY)
+        if not self._accepting:
+            raise EngineUnavailable(STOPPING)
         parsed = parse_request(request, self._pb_utils, self._fields)
         task = "embed" if isinstance(parsed, EmbedRequest) else "generate"
         if self._tasks is not None and task not in self._tasks:

@@ -60,6 +60,7 @@ def write_all(root: Path, spec: BuildSpec) -> None:
         pooling = {**silent, "runner": "pooling", "hf_overrides": {"is_matryoshka": True}}
         _write_vllm(repository / "embedding", config_text(spec, REPORT_CUSTOM_METRICS="true"), pooling)
     _write_vllm(repository / "spare", config_text(spec), arguments)
+    _write_vllm(repository / "shared", config_text(spec), {**arguments, "tensor_parallel_size": 2})
     _write_vllm(repository / "wrong_key", config_text(spec), {**arguments, "invalid_attribute": True})
     _write_vllm(repository / "no_adapters", config_text(spec), {**arguments, **LORA})
     _write_vllm(

@@ -22,6 +22,7 @@ from triton_vllm.link import AsyncLink
 from triton_vllm.metrics.recorder import Recorder
 from triton_vllm.startup import OutputTail, explain
 from triton_vllm.worker.orphans import start_watch
+from triton_vllm.worker.ranks import Ranks
 from triton_vllm.worker.serving import Serving
 
 logger = logging.getLogger(__name__)
@@ -68,10 +69,13 @@ async def _run(end: socket.socket) -> None:
     # What exists by now stays: collecting garbage need not look at it again.
     gc.collect()
     gc.freeze()
+    ranks = Ranks(os.getpgid(0))
+    ranks.start_watch()
     tasks = await engine.get_tasks()
     link.send(messages.Started(dict(engine.fields), engine.max_model_len, engine.description, tasks))
     await serve(link, engine, start, recorder, chat)
     await link.close()
+    ranks.stop()
     stop_engine(engine)
 
 

@@ -10,6 +10,21 @@ from pathlib import Path
 import pytest
 from triton_vllm import processes
 
+# A leader of a group with an engine of two ranks, which vLLM calls so; it watches over them.
+ENGINE = """
+import os, subprocess, sys, time
+from triton_vllm.worker.ranks import Ranks
+ranks = ["bash", "-c", "for i in 0 1; do (exec -a VLLM::Worker_TP$i sleep 60) & echo $!; done; sleep 60"]
+core = subprocess.Popen(ranks, stdout=subprocess.PIPE, text=True)
+print(core.pid, *(core.stdout.readline().strip() for _ in range(2)), flush=True)
+time.sleep(0.3)
+watch = Ranks(os.getpid())
+if "stop" in sys.argv:
+    watch.stop()
+watch.watch(0.02)
+print("watched", flush=True)
+time.sleep(60)
+"""
 BACKEND = Path(processes.__file__).parents[1]
 # A leader of a group with a child; "orphan" makes it watch over the stub and server it is told.
 LEADER = """
@@ -106,3 +121,36 @@ def test_a_worker_ends_a_stub_that_lost_its_server(stub: subprocess.Popen[bytes]
     family = Family(1, stub.pid)
     assert wait_gone([stub.pid, *family.pids], timeout=5) == []
     family.end()
+
+
+@pytest.fixture(params=["", "stop"])
+def engine(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    engine = subprocess.Popen(
+        [sys.executable, "-c", ENGINE, request.param],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=BACKEND,
+    )
+    yield engine
+    processes.kill(processes.find_group(engine.pid))
+    engine.communicate()
+
+
+@pytest.mark.parametrize("engine", [""], indirect=True)
+def test_death_of_one_rank_ends_the_other_and_the_engine(engine: subprocess.Popen[str]) -> None:
+    assert engine.stdout is not None
+    core, first, second = map(int, engine.stdout.readline().split())
+    time.sleep(0.5)
+    assert wait_gone([core, first, second], timeout=0.3) == [core, first, second]
+    processes.kill([second])
+    assert wait_gone([core, first, second], timeout=5) == []
+    assert processes.is_running(engine.pid)
+
+
+@pytest.mark.parametrize("engine", ["stop"], indirect=True)
+def test_ranks_of_an_engine_that_is_being_stopped_may_end(engine: subprocess.Popen[str]) -> None:
+    assert engine.stdout is not None
+    core, first, second = map(int, engine.stdout.readline().split())
+    assert engine.stdout.readline().strip() == "watched"
+    assert wait_gone([core, first, second], timeout=0.3) == [core, first, second]
