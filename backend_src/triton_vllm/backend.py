@@ -140,7 +140,10 @@ class Backend:
         action = self._settings.on_engine_failure
         if action == "keep":
             return
-        if action in (None, "unload"):
+        # Under load Triton's stub may crash in `unload_model` (seen with 2.49, where it was going to be refused, while
+        # other threads sent responses): so not before all are answered, and not where it is refused anyway.
+        self._service.drain(FAILED_DRAIN_TIMEOUT)
+        if action == "unload" or (action is None and processes.loads_on_demand(os.getppid())):
             try:
                 self._pb_utils.unload_model(name)
             except Exception as error:
@@ -150,7 +153,6 @@ class Backend:
                 return
         if action in (None, "stop"):
             self._logger.log_error(f"[vllm] stopping the server: the engine of model {name} died")
-            self._service.drain(FAILED_DRAIN_TIMEOUT)
             os.kill(os.getppid(), signal.SIGTERM)
 
 

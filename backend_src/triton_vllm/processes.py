@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -41,6 +42,15 @@ def parent_of(pid: int) -> int | None:
     """Return the parent of a process, or None when there is no such process."""
     fields = _stat(pid)
     return int(fields[1]) if len(fields) > 1 else None
+
+
+def loads_on_demand(server: int) -> bool:
+    """Return whether a tritonserver takes orders to unload; what has no such command line counts as one that may."""
+    words = title_of(server).decode(errors="replace").split("\0")
+    if os.path.basename(words[0]) != "tritonserver":
+        return True
+    explicit = ("--model-control-mode", "explicit")
+    return "=".join(explicit) in words or explicit in itertools.pairwise(words)
 
 
 def title_of(pid: int) -> bytes:

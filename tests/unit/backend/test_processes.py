@@ -154,3 +154,27 @@ def test_ranks_of_an_engine_that_is_being_stopped_may_end(engine: subprocess.Pop
     core, first, second = map(int, engine.stdout.readline().split())
     assert engine.stdout.readline().strip() == "watched"
     assert wait_gone([core, first, second], timeout=0.3) == [core, first, second]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("tritonserver --model-repository=/models", False),
+        ("/opt/tritonserver/bin/tritonserver --model-control-mode=explicit --load-model=a", True),
+        ("tritonserver --model-control-mode explicit", True),
+        ("tritonserver --model-control-mode=poll", False),
+        ("python3 in_process.py", True),
+    ],
+)
+def test_server_that_takes_orders_is_told_from_one_that_does_not(command: str, expected: bool) -> None:
+    name, *arguments = command.split()
+    # A shell that reads its script from a pipe takes any arguments.
+    with subprocess.Popen(
+        ["bash", "-c", 'exec -a "$0" sh -s -- "$@"', name, *arguments], stdin=subprocess.PIPE
+    ) as server:
+        deadline = time.monotonic() + 5
+        while not processes.title_of(server.pid).startswith(name.encode()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        found = processes.loads_on_demand(server.pid)
+        server.kill()
+    assert found == expected
