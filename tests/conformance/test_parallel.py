@@ -12,6 +12,7 @@ from tests.conformance.fleet import Fleet
 from tests.conformance.processes import processes_of, wait_for
 from tests.conformance.repository import REPOSITORY, ROOT
 from tests.conformance.streams import stream_to
+from tests.conformance.test_control import UNHEALTHY
 from tests.image.cuda.gpus import read_gpus
 from tests.image.places import GRPC, HTTP, METRICS, Starter
 from tests.image.serving import PublishedClient, check_output
@@ -19,7 +20,6 @@ from tritonbuild.spec import BuildSpec
 
 MODEL = "shared"
 PROMPT = "The future of AI is"
-UNHEALTHY = "Model is unavailable due to unhealthy vLLM engine"
 LONG = 230
 # Far more than run at once: seconds of work.
 CROWD = 128
